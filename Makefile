@@ -1,0 +1,38 @@
+# Everything runs in .venv, with exactly the versions of constraints.txt.
+# A CPU or CUDA build of torch: see README.md, "Which torch".
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: quickstart test test-fast lint clean
+
+quickstart: $(VENV)/.quickstart
+	$(BIN)/mtdnn run experiments/quickstart.yaml
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow and not realdata"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.quickstart: $(VENV)/.python setup.cfg setup.py constraints.txt
+	$(PIP) --editable '.[quickstart]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python setup.cfg setup.py constraints.txt
+	$(PIP) --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

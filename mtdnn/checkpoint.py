@@ -1,0 +1,167 @@
+"""Checkpoints: atomic, checksummed, free of pickle, complete.
+
+A checkpoint is a folder ``step-<n>`` with ``state.json``, one ``<part>.safetensors`` a part (model, optimizer, each
+regularizer) and ``manifest.json``, which holds the SHA-256 of every other file. It is written in a staged folder,
+flushed to disk and renamed, so that a folder with that name is whole; it is verified when it is read.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtdnn.errors import CheckpointError
+
+FORMAT = 1
+NAME = re.compile(r"step-(\d{8})")
+
+Parts = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on: its numbers (JSON) and its tensors, by part."""
+
+    step: int
+    state: dict[str, Any]
+    parts: Parts
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None) -> None:
+    """Write ``folder/step-<n>`` and delete older ones, but never the last ``keep`` nor the ``best`` step's.
+
+    :raises CheckpointError: when the disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    """
+    final = folder / f"step-{checkpoint.step:08d}"
+    staged = folder / f".staged-{final.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(final, ignore_errors=True)
+        staged.mkdir()
+        for name, tensors in checkpoint.parts.items():
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, staged / f"{name}.safetensors")
+        _write_json(staged / "state.json", {"step": checkpoint.step, **checkpoint.state})
+        hashes = {path.name: sha256(path) for path in sorted(staged.iterdir())}
+        _write_json(staged / "manifest.json", {"format": FORMAT, "files": hashes})
+        for path in [*staged.iterdir(), staged]:
+            _flush(path)
+        staged.rename(final)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        needed = sum(v.numel() * v.element_size() for part in checkpoint.parts.values() for v in part.values())
+        raise CheckpointError(f"{final}: cannot be written: {error}; {needed:,} bytes are needed") from error
+    kept = {path for _, path in list_checkpoints(folder)[:keep]} | {folder / f"step-{best or 0:08d}"}
+    for _, path in list_checkpoints(folder):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of the complete checkpoints, newest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := NAME.fullmatch(path.name))]
+    return sorted(found, reverse=True)
+
+
+def load_latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is intact; None when there is none at all.
+
+    A damaged one is passed over with a warning that names the damage.
+    """
+    faults = []
+    for _, path in list_checkpoints(folder):
+        try:
+            loaded = load_checkpoint(path)
+        except CheckpointError as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            warnings.warn(f"{'; '.join(faults)}. Going on from {path}", stacklevel=2)
+        return loaded
+    if faults:
+        raise CheckpointError(f"no intact checkpoint in {folder}: {'; '.join(faults)}. Delete the folder to start anew")
+    return None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read one checkpoint, every file checked against the manifest."""
+    verify(path)
+    state = json.loads((path / "state.json").read_text())
+    parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+    return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+
+
+def verify(path: Path) -> None:
+    """CheckpointError that names the first file that is missing, changed or unexpected."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        files: Mapping[str, str] = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}/manifest.json is missing or damaged ({error})") from error
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {manifest.get('format')}; this version reads format {FORMAT}")
+    for name, expected in files.items():
+        file = path / Path(name).name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing")
+        if sha256(file) != expected:
+            raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json_atomically(path: Path, content: Any) -> None:
+    """Write beside, flush, rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    _write_json(staged, content)
+    _flush(staged)
+    staged.rename(path)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=False) + "\n")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimizer's state as tensors by ``<parameter>.<name>``, and its groups as JSON."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state["state"].items()
+        for name, value in values.items()
+    }
+    return tensors, state["param_groups"]
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

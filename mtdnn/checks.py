@@ -1,0 +1,102 @@
+"""What ``mtdnn check`` says of tasks and their data."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mtdnn.data.sources import find_source
+from mtdnn.data.units import Counts, Unit, read_units
+from mtdnn.errors import DataError, MtdnnError
+from mtdnn.heads.base import build_head, head_faults
+from mtdnn.tasks import TaskDef, TaskRegistry
+
+TARGETS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split's facts."""
+
+    task: str
+    split: str
+    counts: Counts
+    units: int
+    words: tuple[int, int]
+    duplicates: int
+    leaks: int
+    targets: str
+
+    def cells(self) -> tuple[str, ...]:
+        left_out = self.counts.rows - self.counts.kept
+        words = f"{self.words[0]}/{self.words[1]}"
+        numbers = (self.counts.rows, self.units, left_out, words, self.duplicates, self.leaks)
+        return (self.task, self.split, *map(str, numbers), self.targets)
+
+
+@dataclass
+class Findings:
+    """Reports of what could be read, the faults of what could not, and the tasks without data at hand."""
+
+    reports: list[SplitReport] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir: Path | None) -> Findings:
+    """Read every labelled split of the named tasks; without names, of all whose data is at hand."""
+    findings = Findings()
+    chosen = [registry.find(name, where="check") for name in names] if names else list(registry.values())
+    for task in chosen:
+        local = task.data.generated or (task.data.files and (data_dir or task.folder not in registry.folders[:1]))
+        if not local and not names:
+            findings.skipped.append(task.name)
+            continue
+        findings.faults += head_faults(task)
+        _check_splits(task, findings, data_dir)
+    return findings
+
+
+def _check_splits(task: TaskDef, findings: Findings, data_dir: Path | None) -> None:
+    layout = task.layout("files" if data_dir and task.data.files else None)
+    units: dict[str, tuple[list[Unit], Counts]] = {}
+    for split in layout.splits:
+        try:
+            source = find_source(task, split, layout=None, data_dir=data_dir)
+            units[split] = read_units(source, build_head(task))
+        except DataError as error:
+            findings.faults.append(str(error))
+        except MtdnnError as error:
+            findings.faults.append(f"task '{task.name}': {error}")
+    held_out = {key for split, (each, _) in units.items() if split != "train" for u in each for key in u.pair_keys()}
+    for split, (each, counts) in units.items():
+        findings.reports.append(_report(task, split, each, counts, held_out if split == "train" else set()))
+
+
+def _report(task: TaskDef, split: str, units: Sequence[Unit], counts: Counts, held_out: set[str]) -> SplitReport:
+    keys = Counter(key for unit in units for key in unit.pair_keys())
+    lengths = [sum(len(text.split()) for text in texts if text) for unit in units for texts in unit.texts]
+    median, long = np.percentile(lengths, [50, 99])
+    return SplitReport(
+        task=task.name,
+        split=split,
+        counts=counts,
+        units=len(units),
+        words=(int(median), int(long)),
+        duplicates=sum(count - 1 for count in keys.values()),
+        leaks=sum(count for key, count in keys.items() if key in held_out),
+        targets=_targets(task, units),
+    )
+
+
+def _targets(task: TaskDef, units: Sequence[Unit]) -> str:
+    """Counts of each label, or the range and mean of scores."""
+    values = [target for unit in units for target in unit.targets]
+    if not values:
+        return "unlabelled"
+    if not task.labels:
+        return f"{min(values):g} to {max(values):g}, mean {np.mean(values):.2f}"
+    counts = Counter(values).most_common(TARGETS_SHOWN)
+    return ", ".join(f"{task.label_names[int(value)]} {count}" for value, count in counts)

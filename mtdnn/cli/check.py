@@ -1,0 +1,28 @@
+"""``mtdnn check``"""
+
+from typing import Annotated
+
+import typer
+
+from mtdnn.cli.options import DataDir, TaskDefs, task_folder
+
+
+def check(
+    tasks: Annotated[list[str] | None, typer.Argument(help="Tasks to check; all with data at hand by default.")] = None,
+    task_defs: TaskDefs = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Validate task definitions and their data: every fault, label balance, lengths, duplicates, leaks."""
+    from mtdnn.checks import check_tasks
+    from mtdnn.cli.show import console, table_of
+    from mtdnn.errors import DataError
+    from mtdnn.tasks import load_tasks
+
+    registry = load_tasks(task_folder(task_defs))
+    found = check_tasks(registry, tasks, data_dir=data_dir)
+    header = ("task", "split", "rows", "units", "left out", "words p50/p99", "duplicates", "leaks", "targets")
+    console.print(table_of(header, [report.cells() for report in found.reports]))
+    if found.skipped:
+        console.print(f"no data at hand for: {', '.join(found.skipped)}")
+    if found.faults:
+        raise DataError("\n".join(found.faults))

@@ -1,0 +1,50 @@
+"""``mtdnn``: the verbs, and how a user's mistake is shown."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import mtdnn
+from mtdnn.cli import check, evaluate, methods, predict, run, tasks
+from mtdnn.errors import MtdnnError
+
+app = typer.Typer(
+    name="mtdnn",
+    help="Multi-task fine-tuning of text encoders with SMART regularization.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("check")(check.check)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(methods.app, name="methods")
+
+DEBUG = "--debug"
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mtdnn {mtdnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Multi-task fine-tuning of text encoders with SMART regularization."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and its own exit code, without a traceback."""
+    try:
+        app()
+    except MtdnnError as error:
+        if DEBUG in sys.argv:
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,26 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TaskDefs = Annotated[
+    Path | None, typer.Option("--task-defs", help="A folder of your task definitions, on top of the shipped ones.")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="A folder of data files; selects the tasks' `files` layouts.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", help="key.key=value, laid over the experiment file; size=NAME picks a size.")
+]
+
+
+def task_folder(given: Path | None) -> Path | None:
+    """The folder that was given; else ``./task_defs`` where that is the user's own and not the shipped one."""
+    from mtdnn.tasks import shipped
+
+    own = Path("task_defs")
+    if given is None and own.is_dir() and own.resolve() != shipped("task_defs").resolve():
+        return own
+    return given

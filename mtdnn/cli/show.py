@@ -1,0 +1,63 @@
+"""What the verbs print."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from mtdnn.checkpoint import write_json_atomically
+from mtdnn.experiment import Experiment
+from mtdnn.report.tables import HEADER, lines, markdown
+
+console = Console()
+
+
+def open_log() -> None:
+    """Progress messages of the package on the terminal."""
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("mtdnn").setLevel(logging.INFO)
+
+
+def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> Table:
+    """A rich table; cells are text, never markup."""
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table
+
+
+def print_plan(job: Experiment) -> None:
+    rows = [
+        (cell, ", ".join(cell.tasks), "done" if job.result(cell) else "to do", cell.upstream or "the encoder")
+        for cell in job.cells
+    ]
+    console.print(table_of(("cell", "tasks", "state", "starts from"), rows))
+
+
+def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained: int) -> None:
+    """The results table on the terminal, and in the run's folder as Markdown and JSON."""
+    table = lines(results)
+    console.print(table_of(HEADER, [line.cells() for line in table], title="mean ± sd over n seeds, x 100"))
+    (folder / "results.md").write_text(markdown(lines(results, all_metrics=True)), encoding="utf-8")
+    write_json_atomically(folder / "results.json", list(results))
+    seconds = sum(result["wall_seconds"] for result in results)
+    done = f"{trained} of {len(results)} cells were trained now" if trained else "nothing was left to train"
+    console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))  # noqa: T201 (the verb's output)

@@ -1,0 +1,232 @@
+"""One experiment file: systems made of stages, with tasks, fractions and seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mtdnn.errors import ConfigError, unknown
+from mtdnn.schema import Strict, validate
+from mtdnn.tasks import merged, shipped
+from mtdnn.yaml_files import YamlFile, load_yaml, parse_yaml
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+StageKind = Literal["joint", "finetune", "adapt", "cosine"]
+
+
+class EncoderConfig(Strict):
+    """Which encoder, and how its last layer becomes one vector.
+
+    :param path: hub id, local folder, ``package:<installed package>/<folder>``, or ``tiny`` for a small random one.
+    :param max_length: tokens of a row, special tokens included.
+    """
+
+    path: str
+    pool: Literal["native", "mean", "first"] = "native"
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+
+
+class DataConfig(Strict):
+    """Which rows.
+
+    :param layout: ``hub``, ``files`` or ``generated``; by default what fits ``--data-dir``.
+    :param drop_leaks: leave training units out whose text pair stands in any task's validation or test split.
+    :param max_train_rows: cap on each task's training rows, stratified and seeded.
+    """
+
+    layout: Literal["hub", "files", "generated"] | None = None
+    drop_leaks: bool = True
+    max_train_rows: Count | None = None
+
+
+class TrainConfig(Strict):
+    """See :class:`mtdnn.trainer.TrainOptions`; what is not given comes from the level above."""
+
+    epochs: Count | None = None
+    min_updates: Annotated[int, Field(ge=0)] | None = None
+    batch_size: Count | None = None
+    accumulate: Count | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    buckets: bool | None = None
+    select: Literal["best", "last"] | None = None
+    patience: Count | None = None
+    save_every: Count | None = None
+    eval_batch_size: Count | None = None
+
+    def over(self, base: "TrainConfig") -> "TrainConfig":
+        return TrainConfig(**{**base.given(), **self.given()})
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class FewShot(Strict):
+    """How small fractions are trained: the validation labels are more than the training's and must not choose."""
+
+    up_to: Share = 0.01
+    train: TrainConfig = TrainConfig(batch_size=8, min_updates=200, select="last")
+
+
+class HeadStart(Strict):
+    """Start a fresh head from another task's: ``map`` gives for each of our labels the label it starts from."""
+
+    from_: Annotated[str, Field(alias="from")]
+    map: dict[str, str] = {}
+
+
+class StageConfig(Strict):
+    """One stage of a system.
+
+    :param kind: ``joint``: one model on all tasks. ``finetune``: a model a task. ``adapt``: a model a task and
+        fraction. ``cosine``: no training; the encoder's own cosine of both texts.
+    :param from_: an earlier stage of the same system whose weights this one starts from.
+    :param seeds: the stage's own seeds; a later stage's seed that is not among them starts from the first.
+    """
+
+    name: str
+    kind: StageKind
+    from_: Annotated[str | None, Field(alias="from")] = None
+    tasks: Annotated[list[str], Field(min_length=1)]
+    sampler: dict[str, Any] = {"type": "round_robin"}
+    objective: dict[str, Any] = {"type": "standard"}
+    regularizers: list[dict[str, Any]] = []
+    fractions: list[Share] = []
+    seeds: list[int] | None = None
+    head: Literal["fresh"] | HeadStart = "fresh"
+    train: TrainConfig = TrainConfig()
+    few_shot: FewShot = FewShot()
+    max_train_rows: Count | None = None
+    save_model: bool | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "StageConfig":
+        if (self.kind == "adapt") != bool(self.fractions):
+            raise ValueError(f"fractions belong to adapt stages, which need them; stage '{self.name}' is {self.kind}")
+        return self
+
+    @property
+    def keeps_model(self) -> bool:
+        return self.kind in ("joint", "finetune") if self.save_model is None else self.save_model
+
+
+class ExperimentConfig(Strict):
+    """An experiment, its ``sizes`` and stage ``base``s resolved."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    encoder: EncoderConfig
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    seeds: Annotated[list[int], Field(min_length=1)] = [1]
+    systems: Annotated[dict[str, Annotated[list[StageConfig], Field(min_length=1)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _stages_follow(self) -> "ExperimentConfig":
+        for system, stages in self.systems.items():
+            names: list[str] = []
+            for stage in stages:
+                if stage.from_ is not None and stage.from_ not in names:
+                    known = unknown("earlier stage", stage.from_, names)
+                    raise ValueError(f"systems.{system}: stage '{stage.name}' starts from {known}")
+                if stage.name in names:
+                    raise ValueError(f"systems.{system}: two stages are called '{stage.name}'; give one another name")
+                names.append(stage.name)
+        return self
+
+    def tasks(self) -> list[str]:
+        """Every task of every stage, once."""
+        names = [task for stages in self.systems.values() for stage in stages for task in stage.tasks]
+        return list(dict.fromkeys(names))
+
+
+def find_experiment(name: str) -> Path:
+    """A path as it is; a bare name among the shipped experiments."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    folder = shipped("experiments")
+    for known in (folder / f"{path.stem}.yaml", folder / path.name):
+        if known.is_file() and len(path.parts) <= 2:
+            return known
+    names = [known.stem for known in folder.glob("*.yaml") if not known.name.endswith(".published.yaml")]
+    raise ConfigError(f"{name}: no such file, and {unknown('experiment', path.stem, names)}")
+
+
+def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read an experiment file, apply its chosen size and the ``--set`` overrides, resolve stage bases.
+
+    :param overrides: ``key.key=value`` with the value in YAML; ``size=NAME`` chooses one of the file's ``sizes``.
+    :raises ConfigError: with every fault of the file.
+    """
+    file = load_yaml(path)
+    if not isinstance(file.data, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    data: dict[str, Any] = dict(file.data)
+    sizes = data.pop("sizes", None) or {}
+    for key, value in _expanded(overrides, sizes, file):
+        data = _with_value(data, key.split("."), value)
+    data["systems"] = _resolve_systems(data, file)
+    data.pop("stages", None)
+    return validate(ExperimentConfig, file, data=data)
+
+
+def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: expected key=value, for example train.epochs=2")
+        value = parse_yaml(text, path=Path(f"--set {key}")).data
+        if key == "size":
+            if not isinstance(sizes, dict) or value not in sizes:
+                raise ConfigError(f"--set size={text}: {unknown('size', str(value), sizes)} in {file.path}")
+            found += list(sizes[value].items())
+        else:
+            found.append((key, value if text else ""))
+    return found
+
+
+def _with_value(data: Any, keys: Sequence[str], value: Any) -> Any:
+    """A copy of ``data`` with the value at ``keys``; list positions are numbers."""
+    key, *rest = keys
+    if isinstance(data, list):
+        if not key.isdigit() or int(key) >= len(data):
+            raise ConfigError(f"--set: '{key}' is not a position in a list of {len(data)}")
+        return [
+            _with_value(item, rest, value) if rest and i == int(key) else value if i == int(key) else item
+            for i, item in enumerate(data)
+        ]
+    inner = dict(data) if isinstance(data, dict) else {}
+    inner[key] = _with_value(inner.get(key, {}), rest, value) if rest else value
+    return inner
+
+
+def _resolve_systems(data: Mapping[str, Any], file: YamlFile) -> Any:
+    """Stages by name or with ``base``, laid over the file's ``stages``."""
+    bases = data.get("stages") or {}
+    systems = data.get("systems")
+    if not isinstance(systems, dict) or not isinstance(bases, dict):
+        return systems
+    return {
+        name: [_resolve_stage(stage, bases, file, ("systems", name, index)) for index, stage in enumerate(stages)]
+        if isinstance(stages, list)
+        else stages
+        for name, stages in systems.items()
+    }
+
+
+def _resolve_stage(stage: Any, bases: Mapping[str, Any], file: YamlFile, key_path: tuple[str | int, ...]) -> Any:
+    given = {"base": stage} if isinstance(stage, str) else stage
+    if not isinstance(given, dict) or "base" not in given:
+        return stage
+    name = str(given["base"])
+    if name not in bases:
+        raise ConfigError(f"{file.where(key_path)}: {unknown('stage', name, bases)}")
+    change = {key: value for key, value in given.items() if key != "base"}
+    return {"name": name, **merged(bases[name], change)}

@@ -1,0 +1,1 @@
+"""From a task definition to batches: rows -> checked units -> tokenised Arrow -> batches."""

@@ -1,0 +1,132 @@
+"""The one currency of the package, and how an epoch is cut into it.
+
+Shape suffixes: U = units (examples, or groups in ranking), N = rows (token sequences; as many but in ranking), T = tokens.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtdnn.data.tokenize import TaskSplit
+
+POOL_BATCHES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Units of one task.
+
+    :param task: the task's name.
+    :param uids: the units' names, U of them.
+    :param inputs_NT: what the encoder takes: ``input_ids``, ``attention_mask`` (1 at real tokens) and, where the
+        tokenizer gives them, ``token_type_ids``; int64, padded on the right.
+    :param num_rows_U: rows of each unit, in order; int64.
+    :param targets: as the head's ``collate`` makes them; None for unlabelled data.
+    """
+
+    task: str
+    uids: tuple[str, ...]
+    inputs_NT: dict[str, Tensor]
+    num_rows_U: Tensor
+    targets: Tensor | None = None
+
+    @property
+    def num_units(self) -> int:
+        return len(self.uids)
+
+    @property
+    def mask_NT(self) -> Tensor:
+        return self.inputs_NT["attention_mask"]
+
+    @property
+    def row_names(self) -> list[str]:
+        """A name for each row that does not depend on the batch it is in: it keys the row's noise."""
+        counts = self.num_rows_U.tolist()
+        return [f"{uid}/{row}" for uid, count in zip(self.uids, counts, strict=True) for row in range(count)]
+
+    def to(self, device: torch.device) -> "Batch":
+        return replace(
+            self,
+            inputs_NT={name: value.to(device, non_blocking=True) for name, value in self.inputs_NT.items()},
+            num_rows_U=self.num_rows_U.to(device),
+            targets=None if self.targets is None else self.targets.to(device),
+        )
+
+
+def make_batch(data: TaskSplit, indices: Sequence[int], head: Any, *, pad_id: int) -> Batch:
+    """The units at ``indices``, padded to their longest row."""
+    units = data.table[list(indices)]
+    types = [row for unit in units["token_type_ids"] for row in unit]
+    rows = [row for unit in units["input_ids"] for row in unit]
+    labelled = all(len(targets) for targets in units["targets"])
+    return Batch(
+        task=data.task,
+        uids=tuple(units["uid"]),
+        inputs_NT=pad_rows(rows, types, pad_id=pad_id),
+        num_rows_U=torch.tensor(units["num_rows"], dtype=torch.int64),
+        targets=head.collate(units["targets"]) if labelled else None,
+    )
+
+
+def pad_rows(rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]], *, pad_id: int) -> dict[str, Tensor]:
+    """Token ids, mask and (if there are any) token types as (N, T) tensors, padded on the right."""
+    longest = max(len(row) for row in rows)
+    inputs = {
+        "input_ids": torch.full((len(rows), longest), pad_id, dtype=torch.int64),
+        "attention_mask": torch.zeros((len(rows), longest), dtype=torch.int64),
+    }
+    for index, row in enumerate(rows):
+        inputs["input_ids"][index, : len(row)] = torch.tensor(row)
+        inputs["attention_mask"][index, : len(row)] = 1
+    if types:
+        inputs["token_type_ids"] = torch.zeros((len(rows), longest), dtype=torch.int64)
+        for index, row in enumerate(types):
+            inputs["token_type_ids"][index, : len(row)] = torch.tensor(row)
+    return inputs
+
+
+def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> list[list[int]]:
+    """One pass over the units, reshuffled by ``seed``, each exactly once.
+
+    With ``buckets``, units of like length share a batch: the shuffled units are sorted inside pools of
+    :data:`POOL_BATCHES` batches (fewer in a small set, so that batches keep changing their members), and the batches
+    are shuffled.
+
+    :param batch_size: rows of a batch; a ranking group stays whole, and one larger than this is a batch of its own.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(data)))
+    rng.shuffle(order)
+    lengths, rows = data.lengths.tolist(), data.num_rows.tolist()
+    if not buckets:
+        return pack(order, rows, batch_size)
+    num_batches = max(1, sum(rows) // batch_size)
+    pool = max(1, min(POOL_BATCHES, num_batches // 4) * len(order) // num_batches)
+    batches: list[list[int]] = []
+    for start in range(0, len(order), pool):
+        batches += pack(sorted(order[start : start + pool], key=lengths.__getitem__), rows, batch_size)
+    rng.shuffle(batches)
+    return batches
+
+
+def pack(order: Sequence[int], rows: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut ``order`` into batches of at most ``batch_size`` rows, units whole."""
+    batches: list[list[int]] = []
+    total = 0
+    for index in order:
+        if not batches or total + rows[index] > batch_size:
+            batches.append([])
+            total = 0
+        batches[-1].append(index)
+        total += rows[index]
+    return batches
+
+
+def sorted_batches(data: TaskSplit, *, batch_size: int) -> list[list[int]]:
+    """Every unit once, longest first: for evaluation, where order does not matter and padding is waste."""
+    order = sorted(range(len(data)), key=lambda index: -int(data.lengths[index]))
+    return pack(order, data.num_rows.tolist(), batch_size)

@@ -1,0 +1,253 @@
+"""Any AutoModel encoder: where its sites are, passes that start in its middle, and one vector per row.
+
+A site is where a perturbation is added (``numerics.md``): ``word``, the word-embedding table's output; ``embeddings``,
+the whole embedding block's; ``layer:<r>``, layer r's (from 1). A pass records the outputs at and below its sites; a
+resumed pass returns those records instead of computing them, so that what lies below a site is applied exactly once.
+"""
+
+import importlib.util
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import constants
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+
+from mtdnn.errors import ConfigError, EncoderError, unknown
+
+Pool = Literal["native", "mean", "first"]
+PACKAGE_PREFIX = "package:"
+# How the family's stock classifier turns the first token into a vector: (dropout before, activation).
+NATIVE_POOLERS: dict[str, tuple[bool, str]] = {
+    "bert": (False, "tanh"),
+    "albert": (False, "tanh"),
+    "distilbert": (False, "relu"),
+    "electra": (True, "gelu"),
+    "deberta-v2": (True, "gelu"),
+    "mpnet": (True, "tanh"),
+    "roberta": (True, "tanh"),
+    "xlm-roberta": (True, "tanh"),
+}
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One output below or at a site: whose it is, what it was, and how many dropout masks had been used by then."""
+
+    module: nn.Module
+    output: Any
+    num_masks: int
+
+
+@dataclass
+class Record:
+    """What a recording pass leaves for resumed ones, by site."""
+
+    taps: dict[str, Tap] = field(default_factory=dict)
+    masks: list[Tensor] = field(default_factory=list)
+
+
+class Pooler(nn.Module):
+    """One vector per row from the last hidden states.
+
+    ``native`` is the first token through a dense layer, as in the family's stock classifier; ``mean`` the mean over
+    real tokens; ``first`` the first token as it is.
+    """
+
+    def __init__(self, *, kind: Pool, hidden_size: int, model_type: str = "bert", dropout: float = 0.1):
+        super().__init__()
+        self.kind = kind
+        if kind == "native":
+            if model_type not in NATIVE_POOLERS:
+                raise ConfigError(
+                    f"encoder.pool: 'native' is not known for {model_type} encoders; use mean or first "
+                    f"(native: {', '.join(sorted(NATIVE_POOLERS))})"
+                )
+            before, activation = NATIVE_POOLERS[model_type]
+            self.before = nn.Dropout(dropout if before else 0.0)
+            self.dense = nn.Linear(hidden_size, hidden_size)
+            self.activation = ACT2FN[activation]
+
+    def forward(self, hidden_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+        if self.kind == "mean":
+            mask_NT1 = mask_NT.unsqueeze(-1).to(hidden_NTD.dtype)
+            return (hidden_NTD * mask_NT1).sum(1) / mask_NT1.sum(1)
+        first_ND = hidden_NTD[:, 0]
+        if self.kind == "first":
+            return first_ND
+        return self.activation(self.dense(self.before(first_ND)))  # type: ignore[no-any-return]
+
+
+def encoder_folder(path: str) -> str:
+    """A hub id or folder as it is; ``package:<package>/<folder>`` as the folder inside the installed package."""
+    if not path.startswith(PACKAGE_PREFIX):
+        return path
+    package, _, inside = path.removeprefix(PACKAGE_PREFIX).partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise EncoderError(
+            f"encoder '{path}': no installed Python package '{package}'; pip install it (dashes for underscores)"
+        )
+    root = Path(spec.submodule_search_locations[0]).resolve()
+    folder = (root / inside).resolve()
+    if not folder.is_relative_to(root) or not (folder / "config.json").is_file():
+        raise EncoderError(f"encoder '{path}': {root} holds no folder '{inside}' with a config.json")
+    return str(folder)
+
+
+def _load(kind: Any, path: str, **kwargs: Any) -> Any:
+    """``from_pretrained`` from this machine when it is there, else from the hub when that answers; else one error."""
+    folder = encoder_folder(path)
+    kwargs["trust_remote_code"] = False
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **kwargs)
+    except (OSError, ValueError, KeyError) as error:
+        local = error
+    if not Path(folder).exists() and hub_answers():
+        try:
+            return kind.from_pretrained(folder, **kwargs)
+        except (OSError, ValueError, KeyError) as error:
+            local = error
+    reason = next(iter(str(local).strip().splitlines()), type(local).__name__)[:200]
+    raise EncoderError(
+        f"encoder '{path}' cannot be loaded: {reason} Give a hub id that is in the hub's cache on this machine "
+        "(or a network that reaches the hub), a local folder with config.json and weights, or "
+        "package:<installed package>/<folder>"
+    ) from local
+
+
+def hub_answers(timeout: float = 0.7) -> bool:
+    """Whether the hub can be reached at all, found out in less than a second; behind a proxy, assumed."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    host = urlsplit(constants.ENDPOINT)
+    answered = threading.Event()
+
+    def knock() -> None:
+        with suppress(OSError), socket.create_connection((host.hostname or "", host.port or 443), timeout=timeout):
+            answered.set()
+
+    knocker = threading.Thread(target=knock, daemon=True)
+    knocker.start()
+    knocker.join(timeout)
+    return answered.is_set()
+
+
+def load_config(path: str) -> PretrainedConfig:
+    return _load(AutoConfig, path)  # type: ignore[no-any-return]
+
+
+def load_tokenizer(path: str) -> Any:
+    tokenizer = _load(AutoTokenizer, path)
+    if tokenizer.pad_token_id is None:
+        raise EncoderError(f"encoder '{path}': its tokenizer has no padding token")
+    return tokenizer
+
+
+def load_weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
+    return _load(AutoModel, path, config=config, dtype=torch.float32)  # type: ignore[no-any-return]
+
+
+def embedding_block(encoder: PreTrainedModel) -> nn.Module:
+    block = getattr(encoder, "embeddings", None)
+    if not isinstance(block, nn.Module):
+        raise EncoderError(f"{type(encoder).__name__} has no embedding block called 'embeddings'; use site: word")
+    return block
+
+
+def layers(encoder: PreTrainedModel) -> nn.ModuleList:
+    """The stack of layers: the one list of modules as long as the configuration says."""
+    count = encoder.config.num_hidden_layers
+    stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        raise EncoderError(f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings")
+    return stacks[0]
+
+
+def modules_up_to(encoder: PreTrainedModel, site: str) -> dict[str, nn.Module]:
+    """The modules whose outputs a pass resumed at ``site`` takes from the record; the site's own comes last."""
+    if site == "word":
+        return {"word": encoder.get_input_embeddings()}
+    found = {"embeddings": embedding_block(encoder)}
+    if site == "embeddings":
+        return found
+    kind, _, number = site.partition(":")
+    if kind != "layer" or not number.isdigit():
+        raise ConfigError(f"site: {unknown('site', site, ['word', 'embeddings', 'layer:<r>'])}")
+    stack = layers(encoder)
+    if not 1 <= int(number) <= len(stack):
+        raise ConfigError(f"site: '{site}' is not there; this encoder has layers 1 to {len(stack)}")
+    return found | {f"layer:{index}": stack[index - 1] for index in range(1, int(number) + 1)}
+
+
+@contextmanager
+def recording(encoder: PreTrainedModel, sites: Sequence[str], record: Record, masks: list[Tensor]) -> Iterator[None]:
+    """While entered, the outputs at and below ``sites`` go into ``record``."""
+    handles = []
+    for site in sites:
+        for name, module in modules_up_to(encoder, site).items():
+
+            def note(module: nn.Module, _args: Any, output: Any, name: str = name) -> None:
+                record.taps[name] = Tap(module, output, len(masks))
+
+            handles.append(module.register_forward_hook(note))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def resuming(
+    encoder: PreTrainedModel, record: Record, site: str, delta_NTD: Tensor | None, dtype: torch.dtype | None
+) -> Iterator[None]:
+    """While entered, modules up to ``site`` return their records, with ``delta`` added at the site."""
+    with ExitStack() as stack:
+        for name in modules_up_to(encoder, site):
+            tap = record.taps[name]
+            output = shifted(tap.output, delta_NTD if name == site else None, dtype)
+            stack.enter_context(_returning(tap.module, output))
+        yield
+
+
+def shifted(output: Any, delta_NTD: Tensor | None, dtype: torch.dtype | None) -> Any:
+    """A module's output with ``delta`` added to its hidden states, which come first if there are several outputs."""
+    if isinstance(output, tuple):
+        return (shifted(output[0], delta_NTD, dtype), *output[1:])
+    hidden_NTD = output if dtype is None else output.to(dtype)
+    return hidden_NTD if delta_NTD is None else hidden_NTD + delta_NTD.to(hidden_NTD.dtype)
+
+
+@contextmanager
+def _returning(module: nn.Module, output: Any) -> Iterator[None]:
+    module.forward = lambda *args, **kwargs: output  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del module.forward  # the class's own method shows again
+
+
+def hidden_of(tap: Tap) -> Tensor:
+    hidden: Tensor = tap.output[0] if isinstance(tap.output, tuple) else tap.output
+    return hidden
+
+
+def encode(encoder: PreTrainedModel, inputs_NT: Mapping[str, Tensor]) -> Tensor:
+    """Last hidden states: (N, T, D)."""
+    wanted = inputs_NT
+    if getattr(encoder.config, "type_vocab_size", 0) < 2:
+        wanted = {name: value for name, value in inputs_NT.items() if name != "token_type_ids"}
+    hidden: Tensor = encoder(**wanted).last_hidden_state
+    return hidden

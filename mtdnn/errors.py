@@ -1,0 +1,58 @@
+"""The errors a user can mend: each says the place, the value found and the remedy, and has an exit code of its own."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+MAX_SHOWN = 20
+
+
+class MtdnnError(Exception):
+    """Base of all errors that are the user's to mend; the command line shows the message without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(MtdnnError):
+    """A YAML file or a command-line option is wrong."""
+
+    exit_code = 3
+
+
+class DataError(MtdnnError):
+    """A data file is missing, or rows in it are wrong."""
+
+    exit_code = 4
+
+
+class EncoderError(MtdnnError):
+    """An encoder cannot be found or cannot be used."""
+
+    exit_code = 5
+
+
+class CheckpointError(MtdnnError):
+    """A checkpoint is damaged, or does not fit what it is loaded into."""
+
+    exit_code = 6
+
+
+class NonFiniteError(MtdnnError):
+    """A loss or a gradient became NaN or infinite."""
+
+    exit_code = 7
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}"
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Join faults into one message: the first :data:`MAX_SHOWN`, then how many more there are."""
+    shown = list(faults[:MAX_SHOWN])
+    if len(faults) > MAX_SHOWN:
+        shown.append(f"... and {len(faults) - MAX_SHOWN} more")
+    return "\n".join(shown)

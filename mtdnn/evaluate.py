@@ -1,0 +1,89 @@
+"""Model + split -> predictions and metrics."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtdnn.data.batch import Batch, make_batch, sorted_batches
+from mtdnn.data.tokenize import TaskSplit
+from mtdnn.metrics.base import compute, is_constant
+from mtdnn.model import MultiTaskModel
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model says about one split, in the file's order.
+
+    :param metrics: by name, in the task's order; empty for an unlabelled split.
+    :param predictions: per unit, what the head describes: label words, probabilities, scores.
+    """
+
+    task: str
+    split: str
+    metrics: dict[str, float]
+    uids: list[str]
+    predictions: list[dict[str, Any]]
+    decoded: list[Any]
+    gold: list[Any]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One mapping per unit, for ``predictions.jsonl``."""
+        for index, (uid, prediction) in enumerate(zip(self.uids, self.predictions, strict=True)):
+            target = {"target": self.gold[index]} if self.gold else {}
+            yield {"uid": uid, **prediction, **target}
+
+
+@torch.inference_mode()
+def predict_batches(
+    model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int
+) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
+    """(positions, batch, logits) with dropout off, longest rows first."""
+    was_training = model.training
+    model.eval()
+    head = model.head(data.task)
+    for indices in sorted_batches(data, batch_size=batch_size):
+        batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
+        yield indices, batch, model(batch)
+    model.train(was_training)
+
+
+def evaluate(model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pad_id: int = 0) -> Evaluation:
+    """Predict every unit of a split once and compute the task's metrics."""
+    task, head = model.task_defs[data.task], model.head(data.task)
+    decoded: list[Any] = [None] * len(data)
+    described: list[Any] = [None] * len(data)
+    for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id):
+        for index, one, words in zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True):
+            decoded[index], described[index] = one, words
+    labelled = bool(len(data)) and all(data.targets)
+    gold = [head.gold(targets) for targets in data.targets] if labelled else []
+    metrics = compute(task.metrics, decoded, gold) if labelled else {}
+    return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold)
+
+
+def bootstrap(
+    metric: Callable[[list[Any], list[Any]], float], evaluation: Evaluation, *, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of a metric over resampled units (Efron and Tibshirani, 1993, section 13.3)."""
+    rng = np.random.default_rng(seed)
+    count = len(evaluation.gold)
+    values = []
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(count, size=count)
+        decoded, gold = [evaluation.decoded[i] for i in chosen], [evaluation.gold[i] for i in chosen]
+        if isinstance(gold[0], list) or not (is_constant(gold) or is_constant(decoded)):
+            values.append(metric(decoded, gold))
+    if not values:
+        return (float("nan"), float("nan"))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def first_metrics(evaluations: Mapping[str, Evaluation]) -> float:
+    """What selects the best checkpoint: the mean over tasks of each one's first metric."""
+    return float(np.mean([next(iter(each.metrics.values())) for each in evaluations.values()]))

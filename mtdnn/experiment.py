@@ -1,0 +1,522 @@
+"""Stages x tasks x fractions x seeds: what there is to do, what is done already, and the results of it all."""
+
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import mtdnn
+from mtdnn import encoder as enc
+from mtdnn.checkpoint import write_json_atomically
+from mtdnn.config import ExperimentConfig, HeadStart, StageConfig, TrainConfig
+from mtdnn.data.sources import Source, find_source
+from mtdnn.data.subsample import fraction_size, prefix, seeded_order
+from mtdnn.data.tokenize import TaskSplit, load_split
+from mtdnn.encoder import load_tokenizer
+from mtdnn.errors import ConfigError, DataError, MtdnnError, listed
+from mtdnn.evaluate import Evaluation, bootstrap, evaluate
+from mtdnn.heads.base import Head, build_head, head_faults
+from mtdnn.metrics.base import METRICS
+from mtdnn.model import MultiTaskModel, load_model
+from mtdnn.objectives.base import OBJECTIVES, Objective
+from mtdnn.registry import build
+from mtdnn.regularizers.base import REGULARIZERS, Regularizer
+from mtdnn.samplers.base import SAMPLERS, Sampler
+from mtdnn.tasks import Split, TaskDef, TaskRegistry, check_names
+from mtdnn.testing import encoders
+from mtdnn.trainer import Trainer, TrainOptions
+from mtdnn.zero_shot import cosine_evaluation
+
+log = logging.getLogger(__name__)
+NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train and evaluate.
+
+    :param upstream: the cell whose weights it starts from.
+    """
+
+    system: str
+    stage: StageConfig
+    tasks: tuple[str, ...]
+    fraction: float | None
+    seed: int
+    upstream: "Cell | None" = None
+
+    @property
+    def path(self) -> Path:
+        """``<system>/<stage>/<task>/<fraction>/<seed>`` below the run's folder."""
+        task = "joint" if self.stage.kind == "joint" else self.tasks[0]
+        fraction = "full" if self.fraction is None else f"{self.fraction:g}"
+        return Path(self.system, self.stage.name, task, fraction, str(self.seed))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def plan_cells(config: ExperimentConfig) -> list[Cell]:
+    """Every cell of an experiment, each after the one it starts from."""
+    cells: list[Cell] = []
+    for system, stages in config.systems.items():
+        by_stage: dict[str, list[Cell]] = {}
+        for stage in stages:
+            earlier = by_stage.get(stage.from_ or "", [])
+            made = list(_cells_of(system, stage, stage.seeds or config.seeds, earlier))
+            by_stage[stage.name] = made
+            cells += made
+    return cells
+
+
+def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Sequence[Cell]) -> Iterator[Cell]:
+    groups = [tuple(stage.tasks)] if stage.kind == "joint" else [(task,) for task in stage.tasks]
+    for tasks in groups:
+        for fraction in stage.fractions or [None]:
+            for seed in [0] if stage.kind == "cosine" else seeds:
+                same = [c for c in earlier if c.seed == seed] or [c for c in earlier if c.seed == earlier[0].seed]
+                fitting = [c for c in same if c.stage.kind == "joint" or c.tasks == tasks]
+                if stage.from_ is not None and not fitting:
+                    raise ConfigError(f"systems.{system}: stage '{stage.name}' has no '{stage.from_}' for {tasks[0]}")
+                yield Cell(system, stage, tasks, fraction, seed, fitting[0] if fitting else None)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A stage's components, built from their options."""
+
+    objective: Objective
+    regularizers: dict[str, Regularizer]
+    sampler: Sampler
+
+
+def build_methods(stage: StageConfig, *, where: str) -> Methods:
+    """The components that a stage names; ConfigError with every fault in them."""
+    faults: list[str] = []
+
+    def made(registry: Any, options: Mapping[str, Any], key: str) -> Any:
+        try:
+            return build(registry, options, where=f"{where}.{key}")
+        except ConfigError as error:
+            faults.append(str(error))
+
+    regularizers: dict[str, Regularizer] = {}
+    for index, options in enumerate(stage.regularizers):
+        name = str(options.get("type", index))
+        if name in regularizers:
+            faults.append(f"{where}.regularizers[{index}]: '{name}' stands twice")
+        regularizers[name] = made(REGULARIZERS, options, f"regularizers[{index}]")
+    methods = Methods(
+        objective=made(OBJECTIVES, stage.objective, "objective"),
+        regularizers=regularizers,
+        sampler=made(SAMPLERS, stage.sampler, "sampler"),
+    )
+    if faults:
+        raise ConfigError(listed(faults))
+    return methods
+
+
+def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
+    """Everything that can be wrong before any data is read, all at once."""
+    faults: list[str] = []
+
+    def attempt(check: Callable[[], Any]) -> None:
+        try:
+            faults.extend(check() or [])
+        except MtdnnError as error:
+            faults.append(str(error))
+
+    for system, stages in config.systems.items():
+        for index, stage in enumerate(stages):
+            where = f"systems.{system}[{index}]"
+            attempt(
+                lambda stage=stage, where=where: check_names(stage.tasks, registry, where=f"{where}.tasks") and None
+            )
+            attempt(lambda stage=stage, where=where: build_methods(stage, where=where) and None)
+    for name in config.tasks():
+        if name in registry:
+            attempt(lambda name=name: task_faults(registry[name]))
+    if faults:
+        raise ConfigError(listed(list(dict.fromkeys(faults))))
+
+
+def task_faults(task: TaskDef) -> list[str]:
+    """Unknown metrics and head options of a definition."""
+    faults = []
+    for metric in task.metrics:
+        try:
+            METRICS.get(metric, where=f"task '{task.name}': metrics")
+        except ConfigError as error:
+            faults.append(str(error))
+    return faults + head_faults(task)
+
+
+class DataStore:
+    """Every split of every task of an experiment, tokenised on demand and kept."""
+
+    def __init__(self, config: ExperimentConfig, registry: TaskRegistry, *, data_dir: Path | None):
+        self.config, self.registry, self.data_dir = config, registry, data_dir
+        self._splits: dict[tuple[str, str], TaskSplit] = {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return (
+            encoders.tiny_tokenizer()
+            if self.config.encoder.path == "tiny"
+            else load_tokenizer(self.config.encoder.path)
+        )
+
+    def head(self, task: str) -> Head:
+        return build_head(self.registry[task])
+
+    def source(self, task: str, split: str) -> Source:
+        return find_source(self.registry[task], split, layout=self.layout(task), data_dir=self.data_dir)
+
+    def layout(self, task: str) -> str | None:
+        wanted = self.config.data.layout
+        return wanted if wanted and getattr(self.registry[task].data, wanted) is not None else None
+
+    def split(self, task: str, split: str) -> TaskSplit:
+        if (task, split) not in self._splits:
+            self._splits[task, split] = load_split(
+                self.source(task, split), self.head(task), self.tokenizer, max_length=self.config.encoder.max_length
+            )
+        return self._splits[task, split]
+
+    def labelled(self, task: str, split: Split) -> bool:
+        """Whether the layout at hand declares the split, with labels."""
+        wanted = self.layout(task) or ("files" if self.data_dir and self.registry[task].data.files else None)
+        layout = self.registry[task].layout(wanted)
+        return split in layout.splits and split not in layout.unlabelled
+
+    def check(self, names: Sequence[str]) -> None:
+        """Read every split of these tasks, so that all bad rows are named before anything is trained."""
+        faults = []
+        for task in names:
+            for split in ("train", "validation", "test"):
+                try:
+                    if self.labelled(task, split):
+                        self.split(task, split)
+                except MtdnnError as error:
+                    faults.append(str(error))
+        if faults:
+            raise DataError("\n".join(faults))
+
+    @cached_property
+    def held_out(self) -> set[str]:
+        """Text pairs of the validation and test splits of all tasks of the experiment."""
+        return {
+            key
+            for task in self.config.tasks()
+            for split in ("validation", "test")
+            if self.labelled(task, split)
+            for keys in self.split(task, split).pair_keys
+            for key in keys
+        }
+
+    def train(
+        self, task: str, *, fraction: float | None, max_rows: int | None, seed: int
+    ) -> tuple[TaskSplit, dict[str, int]]:
+        """The training units of a cell, and how many were left out why."""
+        data, head = self.split(task, "train"), self.head(task)
+        rows = data.num_rows.tolist()
+        chosen = [i for i, targets in enumerate(data.targets) if head.trainable(targets)]
+        counts = {"rows": sum(rows), "without_loss": len(data) - len(chosen)}
+        order = seeded_order(data.uids, head.strata(data.targets), seed=seed)
+        if fraction is not None:
+            full = self.registry[task].data.full_size
+            size = fraction_size(fraction, full_size=full, available=sum(rows), task=task)
+            chosen = _among(prefix(order, rows, size), chosen)
+        if self.config.data.drop_leaks:
+            clean = [i for i in chosen if not self.held_out.intersection(data.pair_keys[i])]
+            counts["leaks_dropped"] = len(chosen) - len(clean)
+            chosen = clean
+        if max_rows is not None:
+            chosen = prefix(_among(order, chosen), rows, max_rows)
+        if not chosen:
+            raise DataError(f"task '{task}': nothing is left to train on ({counts})")
+        counts["trained_on"] = sum(rows[i] for i in chosen)
+        return data.select(sorted(chosen)), counts
+
+
+def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:
+    keep = set(allowed)
+    return [index for index in order if index in keep]
+
+
+class Experiment:
+    """Runs what is missing of an experiment and writes each result as it comes.
+
+    :param out: the run's folder, ``runs/<name>`` by default.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        registry: TaskRegistry,
+        *,
+        out: Path,
+        data_dir: Path | None = None,
+        device: torch.device | None = None,
+        on_step: Callable[[Cell, int], None] | None = None,
+    ):
+        check_experiment(config, registry)
+        self.config, self.registry, self.out = config, registry, out
+        self.cells = plan_cells(config)
+        self.data = DataStore(config, registry, data_dir=data_dir)
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.on_step = on_step
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train every cell that is not done; the results of all cells, in the plan's order."""
+        encoder_present(self.config.encoder.path)
+        self.data.check(self.config.tasks())
+        for cell in self.cells:
+            if self.result(cell) is None:
+                self.run_cell(cell)
+        return self.results()
+
+    def pending(self) -> list[Cell]:
+        return [cell for cell in self.cells if self.result(cell) is None]
+
+    def results(self) -> list[dict[str, Any]]:
+        return [result for cell in self.cells if (result := self.result(cell)) is not None]
+
+    def folder(self, cell: Cell) -> Path:
+        return self.out / cell.path
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """A cell's result when it is done; ConfigError when the folder holds another configuration's."""
+        path = self.folder(cell) / "results.json"
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text())
+        self._same_configuration(cell, found["inputs"], path)
+        return found
+
+    def _same_configuration(self, cell: Cell, found: Mapping[str, Any], path: Path) -> None:
+        inputs = json.loads(json.dumps(self.inputs(cell)))
+        if found != inputs:
+            changed = "; ".join(differences(found, inputs))
+            raise ConfigError(
+                f"{path.parent} holds work of another configuration: {changed}. Give another --out, restore the "
+                "configuration, or delete that folder to do it again"
+            )
+
+    def inputs(self, cell: Cell) -> dict[str, Any]:
+        """Everything that can change a cell's result."""
+        splits = {
+            f"{task}/{split}": self.data.split(task, split).facts.content_hash
+            for task in cell.tasks
+            for split in ("train", "validation", "test")
+            if self.data.labelled(task, split)
+        }
+        return {
+            "numerics": NUMERICS_VERSION,
+            "encoder": self.config.encoder.model_dump(),
+            "data": {**self.config.data.model_dump(), "held_out": digest(sorted(self.data.held_out))},
+            "stage": cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"}),
+            "train": asdict(self.options(cell)),
+            "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
+            "content": splits,
+            "fraction": cell.fraction,
+            "seed": cell.seed,
+            "upstream": digest(self.inputs(cell.upstream)) if cell.upstream else None,
+        }
+
+    def options(self, cell: Cell) -> TrainOptions:
+        """The stage's training options over the experiment's; small fractions have their own."""
+        chosen = cell.stage.train.over(self.config.train)
+        if cell.fraction is not None and cell.fraction <= cell.stage.few_shot.up_to:
+            chosen = cell.stage.few_shot.train.over(chosen)
+        return train_options(chosen)
+
+    def run_cell(self, cell: Cell) -> dict[str, Any]:
+        """Train and evaluate one cell; its last checkpoint is taken up where there is one."""
+        log.info("%s", cell)
+        started = time.monotonic()
+        folder = self.folder(cell)
+        self._claim(cell)
+        outcome = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
+        evaluations, facts = outcome
+        result = {
+            "system": cell.system,
+            "stage": cell.stage.name,
+            "tasks": list(cell.tasks),
+            "fraction": cell.fraction,
+            "seed": cell.seed,
+            "metrics": self._metrics(evaluations),
+            **facts,
+            "wall_seconds": time.monotonic() - started,
+            "versions": versions(),
+            "inputs": self.inputs(cell),
+        }
+        for each in evaluations:
+            write_lines(folder / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
+        write_json_atomically(folder / "results.json", result)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        return result
+
+    def _claim(self, cell: Cell) -> None:
+        """Note whose work the folder holds; half-done work of another configuration is refused."""
+        path = self.folder(cell) / "config.json"
+        if path.is_file():
+            self._same_configuration(cell, json.loads(path.read_text()), path)
+        write_json_atomically(path, self.inputs(cell))
+
+    def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
+        methods = build_methods(cell.stage, where=f"systems.{cell.system}.{cell.stage.name}")
+        model = self.start(cell).to(self.device)
+        limit = cell.stage.max_train_rows or self.config.data.max_train_rows
+        train, counts = {}, {}
+        for task in cell.tasks:
+            train[task], counts[task] = self.data.train(task, fraction=cell.fraction, max_rows=limit, seed=cell.seed)
+        trainer = Trainer(
+            model,
+            train,
+            {
+                task: self.data.split(task, "validation")
+                for task in cell.tasks
+                if self.data.labelled(task, "validation")
+            },
+            objective=methods.objective,
+            regularizers=methods.regularizers,
+            sampler=methods.sampler,
+            options=self.options(cell),
+            seed=cell.seed,
+            pad_id=self.data.tokenizer.pad_token_id,
+            folder=self.folder(cell) / "checkpoint",
+            on_step=(lambda step: self.on_step(cell, step)) if self.on_step else None,
+        )
+        progress = trainer.run()
+        if cell.stage.keeps_model:
+            self.save_model(model, self.folder(cell) / "model")
+        evaluations = [
+            evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id)
+            for task in cell.tasks
+            for split in ("validation", "test")
+            if self.data.labelled(task, split)
+        ]
+        facts = {
+            "train_seconds": progress.seconds,
+            "steps": progress.step,
+            "selected_step": progress.best_step or progress.step,
+            "data": counts,
+            "history": progress.history,
+        }
+        return evaluations, facts
+
+    def start(self, cell: Cell) -> MultiTaskModel:
+        """The weights a cell starts from: its upstream's, or the encoder's with fresh heads."""
+        tasks = [self.registry[task] for task in cell.tasks]
+        if cell.upstream is None:
+            return fresh_model(self.config, tasks, seed=cell.seed)
+        source = load_model(self.folder(cell.upstream) / "model")
+        model = source.with_tasks(tasks, seed=cell.seed)
+        if isinstance(cell.stage.head, HeadStart):
+            for task in cell.tasks:
+                start_head(model, source, task, cell.stage.head)
+        return model
+
+    def save_model(self, model: MultiTaskModel, folder: Path) -> None:
+        staged = folder.with_name(".staged-model")
+        shutil.rmtree(staged, ignore_errors=True)
+        model.save_pretrained(staged)
+        self.data.tokenizer.save_pretrained(staged)
+        shutil.rmtree(folder, ignore_errors=True)
+        staged.rename(folder)
+
+    def _cosine(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
+        (task,) = cell.tasks
+        evaluations = [
+            cosine_evaluation(
+                enc.load_weights(self.config.encoder.path, enc.load_config(self.config.encoder.path)),
+                self.data.tokenizer,
+                self.data.source(task, split),
+                self.data.head(task),
+                max_length=self.config.encoder.max_length,
+            )
+            for split in ("validation", "test")
+            if self.data.labelled(task, split)
+        ]
+        return evaluations, {}
+
+    def _metrics(self, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+        """By task and split: every metric, and the first one's bootstrap interval."""
+        found: dict[str, Any] = {}
+        for each in evaluations:
+            first = next(iter(each.metrics))
+            interval = bootstrap(METRICS.get(first, where="metrics"), each)
+            entry = {"values": each.metrics, "interval_95": interval, "units": len(each.uids)}
+            found.setdefault(each.task, {})[each.split] = entry
+        return found
+
+
+def encoder_present(path: str) -> None:
+    """EncoderError, before any work, when the encoder cannot be had."""
+    if path != "tiny":
+        enc.load_config(path)
+
+
+def fresh_model(config: ExperimentConfig, tasks: Sequence[TaskDef], *, seed: int) -> MultiTaskModel:
+    chosen = config.encoder
+    if chosen.path == "tiny":
+        return encoders.tiny_model(tasks, seed=seed, pool=chosen.pool, max_length=chosen.max_length)
+    return MultiTaskModel.from_encoder(chosen.path, tasks, pool=chosen.pool, max_length=chosen.max_length, seed=seed)
+
+
+def start_head(model: MultiTaskModel, source: MultiTaskModel, task: str, start: HeadStart) -> None:
+    if start.from_ not in source.heads:
+        raise ConfigError(f"head.from: the checkpoint has no task '{start.from_}'; it has {', '.join(source.heads)}")
+    try:
+        model.head(task).copy_from(source.head(start.from_), start.map)
+    except ValueError as error:
+        raise ConfigError(f"head of '{task}' from '{start.from_}': {error}") from error
+
+
+def train_options(config: TrainConfig) -> TrainOptions:
+    known = {field.name for field in fields(TrainOptions)}
+    return TrainOptions(**{name: value for name, value in config.given().items() if name in known})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, key: str = "") -> list[str]:
+    """``key: old -> new`` for everything that is not the same."""
+    found = []
+    for name in dict.fromkeys([*old, *new]):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, key=f"{key}{name}.")
+        elif a != b:
+            found.append(f"{key}{name}: {a} -> {b}")
+    return found
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    return {
+        "mtdnn": mtdnn.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "machine": platform.machine(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""Everything that differs between kinds of task, one file a kind."""

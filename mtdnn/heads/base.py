@@ -1,0 +1,97 @@
+"""What a head is, and the registry of heads.
+
+Shape suffixes: U = units, N = rows, D = hidden width.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mtdnn.data.batch import Batch
+from mtdnn.divergences import Outputs
+from mtdnn.registry import Registry, build, option_faults
+from mtdnn.tasks import TaskDef
+
+
+class Head(nn.Module, ABC):
+    """The layer on top of the shared encoder, and all that its kind of task means.
+
+    Its options in YAML are its constructor's keyword arguments; ``hidden_size``, ``label_words``, ``score_range`` and
+    ``groups`` are given by the task and the encoder to the heads that name them.
+    """
+
+    @abstractmethod
+    def parse(self, value: Any) -> float:
+        """A row's target as a number; ValueError says what was expected."""
+
+    def admit(self, targets: Sequence[float]) -> bool:
+        """Whether a unit with these targets is kept; ValueError when it is a fault."""
+        return True
+
+    def trainable(self, targets: Sequence[float]) -> bool:
+        """Whether a unit with these targets can have a gradient; training skips the others."""
+        return True
+
+    def keep_rows(self, targets: Sequence[float], *, key: str) -> list[int]:
+        """The rows of a unit that training uses; ``key`` seeds any choice."""
+        return list(range(len(targets)))
+
+    @abstractmethod
+    def strata(self, targets: Sequence[Sequence[float]]) -> list[Hashable]:
+        """The stratum of each unit, for stratified fractions."""
+
+    @abstractmethod
+    def collate(self, targets: Sequence[Sequence[float]]) -> Tensor:
+        """The units' targets as one tensor."""
+
+    @abstractmethod
+    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
+        """Logits, in the head's own shape."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The task loss of each unit: (U,)."""
+
+    @abstractmethod
+    def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
+        """What the logits say about each unit, for divergences."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch: Batch) -> list[Any]:
+        """A prediction per unit, as the task's metrics take it."""
+
+    @abstractmethod
+    def gold(self, targets: Sequence[float]) -> Any:
+        """A unit's target, as the task's metrics take it."""
+
+    @abstractmethod
+    def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """A prediction per unit, for people: label words, probabilities, scores."""
+
+    def copy_from(self, other: "Head", mapping: Mapping[str, str]) -> None:
+        """Start from another task's head; ``mapping`` says which of its labels each of ours starts from."""
+        raise ValueError(f"a {type(self).__name__} cannot start from another task's head")
+
+
+HEADS: Registry[type[Head]] = Registry("head", package="mtdnn.heads")
+
+
+def build_head(task: TaskDef, *, hidden_size: int = 1) -> Head:
+    """The head of a task; ConfigError names the faults in its options."""
+    return build(
+        HEADS,
+        {"type": task.kind, **task.head},
+        where=f"task '{task.name}': head",
+        hidden_size=hidden_size,
+        label_words=task.label_words,
+        score_range=tuple(task.range) if task.range else None,
+        groups=task.groups,
+    )
+
+
+def head_faults(task: TaskDef) -> list[str]:
+    """What is wrong with a task's ``kind`` and ``head`` options."""
+    cls = HEADS.get(task.kind, where=f"task '{task.name}': kind")
+    return option_faults(cls, task.head, name=task.kind, where=f"task '{task.name}': head")

@@ -1,0 +1,246 @@
+"""A shared encoder with one head per task."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from mtdnn import encoder as enc
+from mtdnn.data.batch import Batch
+from mtdnn.divergences import Outputs
+from mtdnn.dropout import DropoutTape
+from mtdnn.errors import CheckpointError
+from mtdnn.heads.base import Head, build_head
+from mtdnn.rng import Rng
+from mtdnn.tasks import TaskDef
+
+DropoutMode = Literal["replay", "independent", "off"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: its logits, and what resumed passes need of it."""
+
+    logits: Tensor
+    record: enc.Record = field(default_factory=enc.Record)
+
+    def hidden(self, site: str) -> Tensor:
+        """The recorded hidden states at a site: (N, T, D)."""
+        return enc.hidden_of(self.record.taps[site])
+
+
+class MultiTaskConfig(PretrainedConfig):
+    """The encoder's configuration, the pooling, and the definition of every task."""
+
+    model_type = "mtdnn"
+
+    def __init__(
+        self,
+        encoder: dict[str, Any] | None = None,
+        pool: enc.Pool = "native",
+        tasks: dict[str, dict[str, Any]] | None = None,
+        max_length: int = 128,
+        **kwargs: Any,
+    ):
+        self.encoder = encoder or {}
+        self.pool = pool
+        self.tasks = tasks or {}
+        self.encoder_max_length = max_length
+        super().__init__(**kwargs)
+
+
+class MultiTaskModel(PreTrainedModel):
+    """One encoder, one pooler, and a head for each task (MT-DNN, figure 1)."""
+
+    config_class = MultiTaskConfig
+    config: MultiTaskConfig
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+
+    def __init__(self, config: MultiTaskConfig):
+        super().__init__(config)
+        inner = AutoConfig.for_model(**config.encoder)
+        self.encoder: PreTrainedModel = AutoModel.from_config(inner)
+        self.task_defs = {name: TaskDef.model_validate(definition) for name, definition in config.tasks.items()}
+        if hasattr(self.encoder, "pooler"):
+            self.encoder.pooler = None
+        dropout = getattr(inner, "hidden_dropout_prob", 0.1)
+        self.pooler = enc.Pooler(
+            kind=config.pool, hidden_size=inner.hidden_size, model_type=inner.model_type, dropout=dropout
+        )
+        self.heads = nn.ModuleDict(
+            {name: build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Our own layers as BERT's: normal with the encoder's initializer_range, zero bias."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=float(self.config.encoder.get("initializer_range", 0.02)))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_encoder(
+        cls, path: str, tasks: Sequence[TaskDef], *, pool: enc.Pool = "native", max_length: int = 128, seed: int = 0
+    ) -> "MultiTaskModel":
+        """A pretrained encoder with fresh heads, whose start depends on ``seed`` and each task's name alone."""
+        encoder_config = enc.load_config(path)
+        model = cls(make_config(encoder_config, tasks, pool=pool, max_length=max_length))
+        pretrained = enc.load_weights(path, encoder_config)
+        model.set_encoder(pretrained)
+        model.reset_heads(model.heads, seed=seed)
+        model.reset_pooler(seed=seed, pretrained=getattr(pretrained, "pooler", None))
+        return model
+
+    def set_encoder(self, pretrained: PreTrainedModel) -> None:
+        weights = {k: v for k, v in pretrained.state_dict().items() if not k.startswith("pooler.")}
+        self.encoder.load_state_dict(weights, strict=True)
+
+    def with_tasks(self, tasks: Sequence[TaskDef], *, seed: int) -> "MultiTaskModel":
+        """The same encoder with heads for ``tasks``: a task that is here keeps its head, a new one gets a fresh one.
+
+        :raises CheckpointError: when a task is here with other labels.
+        """
+        config = AutoConfig.for_model(**self.config.encoder)
+        model = type(self)(make_config(config, tasks, pool=self.config.pool, max_length=self.config.encoder_max_length))
+        model.reset_heads(model.heads, seed=seed)
+        weights = model.state_dict()
+        for name, value in self.state_dict().items():
+            if name in weights:
+                weights[name] = value
+        for task in tasks:
+            check_labels(task, self.task_defs.get(task.name))
+        model.load_state_dict(weights)
+        return model
+
+    @torch.no_grad()
+    def reset_all(self, *, seed: int) -> None:
+        """Random weights everywhere, for encoders without pretrained ones."""
+        generator = Rng(f"{seed}/encoder").generator()
+        std = float(self.config.encoder.get("initializer_range", 0.02))
+        for weight in (w for w in self.encoder.parameters() if w.dim() > 1):
+            weight.copy_(torch.randn(weight.shape, generator=generator) * std)
+        self.reset_pooler(seed=seed, pretrained=None)
+        self.reset_heads(self.heads, seed=seed)
+
+    @torch.no_grad()
+    def reset_heads(self, names: Sequence[str] | nn.ModuleDict, *, seed: int) -> None:
+        """Fresh weights for the named heads."""
+        for name in names:
+            generator = Rng(f"{seed}/head/{name}").generator()
+            self._reset(self.heads[name], generator)
+            reset_bias = getattr(self.heads[name], "reset_bias", None)
+            if reset_bias is not None:
+                reset_bias()
+
+    @torch.no_grad()
+    def reset_pooler(self, *, seed: int, pretrained: nn.Module | None) -> None:
+        """The pretrained pooler's weights where the family has one, else fresh ones."""
+        dense = getattr(pretrained, "dense", pretrained)
+        if isinstance(dense, nn.Linear) and self.pooler.kind == "native":
+            self.pooler.dense.load_state_dict(dense.state_dict())
+        else:
+            self._reset(self.pooler, Rng(f"{seed}/pooler").generator())
+
+    def _reset(self, module: nn.Module, generator: torch.Generator) -> None:
+        std = float(self.config.encoder.get("initializer_range", 0.02))
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * std)
+                if layer.bias is not None:
+                    layer.bias.zero_()
+
+    def head(self, task: str) -> Head:
+        return cast(Head, self.heads[task])
+
+    def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
+        return self.head(batch.task).outputs(logits, batch)
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The task loss of each unit: (U,)."""
+        return self.head(batch.task).loss(logits, batch)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of one task's batch."""
+        hidden_NTD = enc.encode(self.encoder, batch.inputs_NT)
+        logits: Tensor = self.head(batch.task)(self.pooler(hidden_NTD, batch.mask_NT), batch)
+        return logits
+
+    def run(
+        self,
+        batch: Batch,
+        *,
+        rng: Rng | None = None,
+        sites: Sequence[str] = (),
+        dropout: bool = True,
+        masks: list[Tensor] | None = None,
+    ) -> Pass:
+        """A pass from the start.
+
+        :param rng: where dropout masks come from in training mode; without it torch's own dropout runs, unrecorded.
+        :param sites: what :meth:`resume` will be asked for.
+        :param dropout: False switches dropout off for this pass, whatever the mode.
+        :param masks: dropout masks of another pass, to be used again.
+        """
+        tape = DropoutTape(rng.generator() if rng else None, replay=masks, off=not dropout)
+        recorded = rng is not None or masks is not None or not dropout
+        record = enc.Record(masks=tape.masks)
+        with tape if recorded else nullcontext(), enc.recording(self.encoder, sites, record, tape.masks):
+            return Pass(self(batch), record)
+
+    def resume(
+        self,
+        batch: Batch,
+        clean: Pass,
+        *,
+        site: str,
+        delta_NTD: Tensor | None,
+        dropout: DropoutMode = "replay",
+        dtype: torch.dtype | None = None,
+        rng: Rng | None = None,
+    ) -> Tensor:
+        """Logits of the pass ``clean`` with ``delta`` added at ``site``; what lies below the site is not run again.
+
+        :param dropout: ``replay``: the masks of ``clean``; ``independent``: fresh ones from ``rng``; ``off``: none.
+        :param dtype: the precision of this pass, autocast off; None keeps the surrounding one.
+        """
+        if dropout == "replay":
+            tape = DropoutTape(replay=clean.record.masks[clean.record.taps[site].num_masks :])
+        else:
+            tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
+        precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
+        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype):
+            return cast(Tensor, self(batch))
+
+
+def make_config(
+    encoder: PretrainedConfig, tasks: Sequence[TaskDef], *, pool: enc.Pool, max_length: int
+) -> MultiTaskConfig:
+    """The model's configuration, with the tasks' definitions inside."""
+    definitions = {task.name: task.model_dump(mode="json", exclude={"folder"}) for task in tasks}
+    return MultiTaskConfig(encoder=encoder.to_dict(), pool=pool, tasks=definitions, max_length=max_length)
+
+
+def load_model(folder: Path) -> MultiTaskModel:
+    """A model that ``save_pretrained`` wrote."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
+    model: MultiTaskModel = MultiTaskModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return model
+
+
+def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
+    """Refuse a checkpoint whose labels are not the task's, showing both."""
+    if saved is None:
+        return
+    if (saved.kind, saved.label_names) != (task.kind, task.label_names):
+        raise CheckpointError(
+            f"task '{task.name}': the checkpoint was trained as {saved.kind} with labels {list(saved.label_names)}, "
+            f"the definition says {task.kind} with {list(task.label_names)}; train anew or restore the definition"
+        )

@@ -1,0 +1,149 @@
+"""A task definition from a data file: what is not said is guessed, and every guess is told."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtdnn.data.sources import READERS, Faults, suffix_format
+from mtdnn.errors import ConfigError, DataError, unknown
+from mtdnn.tasks import read_task
+
+MAX_CLASSES = 50
+LABEL_NAMES = ("label", "target", "class", "category", "sentiment", "gold", "score", "rating", "stars", "y")
+LOOKED_AT = 5000
+
+
+@dataclass
+class Choices:
+    """Columns and kind of a new task, and in words why."""
+
+    columns: dict[str, list[Any]]
+    told: list[str] = field(default_factory=list)
+
+    def column(self, option: str, given: str | None, guess: str | None) -> str | None:
+        """The column that was given, checked to be there; else the guess."""
+        if given is None:
+            if guess is not None:
+                self.told.append(f"{option}: '{guess}' (guessed; --{option.replace('_', '-')} says otherwise)")
+            return guess
+        if given not in self.columns:
+            raise ConfigError(f"--{option.replace('_', '-')}: {unknown('column', given, self.columns)}")
+        return given
+
+
+def write_definition(
+    data: Path,
+    *,
+    name: str | None,
+    text_a: str | None,
+    text_b: str | None,
+    target: str | None,
+    kind: str | None,
+    folder: Path,
+    holdout: float,
+) -> tuple[Path, list[str]]:
+    """Write ``folder/<name>.yaml`` for a data file; its path and the guesses that were made.
+
+    :raises ConfigError: when a column cannot be guessed, or the definition is there already.
+    """
+    choices = Choices(_columns(data))
+    label = choices.column("target", target, _guess_target(choices.columns))
+    if label is None:
+        raise ConfigError(f"{data}: which column is the label? --target, one of {', '.join(choices.columns)}")
+    texts = _guess_texts(choices.columns, label)
+    first = choices.column("text_a", text_a, texts[0] if texts else None)
+    if first is None:
+        raise ConfigError(f"{data}: which column is the text? --text-a, one of {', '.join(choices.columns)}")
+    rest = [column for column in texts if column != first] if text_a is None else []
+    second = choices.column("text_b", text_b, rest[0] if rest else None)
+    definition = _definition(data, choices, first, second, label, kind, folder, holdout)
+    path = folder / f"{name or data.name.split('.')[0].replace(' ', '_')}.yaml"
+    if path.exists():
+        raise ConfigError(f"{path} is there already; give --name or --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    read_task(path)
+    return path, choices.told
+
+
+def _columns(data: Path) -> dict[str, list[Any]]:
+    if not data.is_file():
+        raise DataError(f"{data}: no such file")
+    faults = Faults()
+    columns: dict[str, list[Any]] = {}
+    for number, row in enumerate(READERS[suffix_format(data)](data, faults)):
+        for column, value in row.values.items():
+            columns.setdefault(column, []).append(value)
+        if number >= LOOKED_AT:
+            break
+    faults.raise_if_any(str(data))
+    if not columns:
+        raise DataError(f"{data}: no rows")
+    return columns
+
+
+def _guess_target(columns: dict[str, list[Any]]) -> str | None:
+    """A column with a name that labels have; else the one with the fewest distinct values, if few."""
+    named = [column for word in LABEL_NAMES for column in columns if column.casefold() == word]
+    if named:
+        return named[0]
+    counted = {column: len({str(value) for value in values}) for column, values in columns.items()}
+    few = {column: count for column, count in counted.items() if 2 <= count <= MAX_CLASSES}
+    return min(few, key=lambda column: few[column]) if few else None
+
+
+def _guess_texts(columns: dict[str, list[Any]], label: str) -> list[str]:
+    """Columns whose values are mostly distinct and of several words."""
+
+    def is_text(values: Sequence[Any]) -> bool:
+        words = [len(value.split()) for value in values if isinstance(value, str)]
+        return bool(words) and sum(words) / len(words) >= 2.0
+
+    return [column for column, values in columns.items() if column != label and is_text(values)]
+
+
+def _definition(
+    data: Path,
+    choices: Choices,
+    first: str,
+    second: str | None,
+    label: str,
+    kind: str | None,
+    folder: Path,
+    holdout: float,
+) -> dict[str, Any]:
+    values = [value for value in choices.columns[label] if value is not None and str(value).strip()]
+    classes = sorted({str(value) for value in values})
+    guessed = "regression" if len(classes) > MAX_CLASSES or _fractional(classes) else "classification"
+    if kind is None:
+        choices.told.append(f"kind: {guessed} ({len(classes)} distinct values of '{label}'; --kind says otherwise)")
+    chosen = kind or guessed
+    if chosen not in ("classification", "regression"):
+        raise ConfigError(f"--kind: {unknown('kind', chosen, ['classification', 'regression'])}")
+    choices.told.append(f"splits: {holdout:.0%} of the rows for validation and as many for test, by a hash of the text")
+    relative = Path(os.path.relpath(data.resolve(), folder.resolve())).as_posix()
+    layout = {"path": relative, "splits": dict.fromkeys(("train", "validation", "test"), "all"), "holdout": holdout}
+    metrics = ["pearson", "spearman"] if chosen == "regression" else ["accuracy", "f1_macro"]
+    return {
+        "version": 1,
+        "kind": chosen,
+        "description": f"Made from {data.name} by mtdnn tasks new.",
+        "data": {"files": layout},
+        "inputs": {"text_a": first} | ({"text_b": second} if second else {}),
+        "target": label,
+        **({"labels": classes} if chosen == "classification" else {}),
+        "metrics": metrics,
+        "head": {"dropout": 0.1},
+    }
+
+
+def _fractional(classes: Sequence[str]) -> bool:
+    """Whether all values are numbers, and some are not whole."""
+    try:
+        return any(not float(value).is_integer() for value in classes)
+    except ValueError:
+        return False

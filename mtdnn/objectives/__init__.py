@@ -1,0 +1,1 @@
+"""What the losses of a micro-batch are, one file an objective; a run has exactly one."""

@@ -1,0 +1,17 @@
+"""Plain fine-tuning."""
+
+from collections.abc import Iterator, Sequence
+
+from mtdnn.data.batch import Batch
+from mtdnn.model import MultiTaskModel
+from mtdnn.objectives.base import OBJECTIVES, Objective, Term
+from mtdnn.rng import Rng
+
+
+@OBJECTIVES.register("standard")
+class Standard(Objective):
+    """The task's own loss, one pass a batch."""
+
+    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+        clean = model.run(batch, rng=rng.at("dropout"), sites=sites)
+        yield Term(loss=model.loss(clean.logits, batch).mean(), clean=clean)

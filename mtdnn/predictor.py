@@ -1,0 +1,117 @@
+"""A trained model on new texts: evaluate a split, predict a file or rows in memory."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtdnn import encoder as enc
+from mtdnn.data.batch import Batch, pad_rows
+from mtdnn.data.sources import READERS, Faults, find_source, numbered_lines, suffix_format
+from mtdnn.data.tokenize import encode_texts, load_split
+from mtdnn.errors import ConfigError, DataError, unknown
+from mtdnn.evaluate import Evaluation, evaluate
+from mtdnn.model import MultiTaskModel, check_labels, load_model
+from mtdnn.tasks import Inputs, TaskDef
+
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model and its tokenizer.
+
+    :param model: in evaluation mode, on the device it computes on.
+    """
+
+    model: MultiTaskModel
+    tokenizer: Any
+
+    @classmethod
+    def load(cls, folder: Path) -> "Predictor":
+        """From a run's ``model`` folder; on the GPU where there is one."""
+        model = load_model(folder).eval()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model.to(device), enc.load_tokenizer(str(folder)))
+
+    def task(self, name: str) -> TaskDef:
+        if name not in self.model.task_defs:
+            raise ConfigError(f"--task: {unknown('task of this model', name, self.model.task_defs)}")
+        return self.model.task_defs[name]
+
+    def evaluate(self, definition: TaskDef, split: str, *, data_dir: Path | None = None) -> Evaluation:
+        """Metrics and predictions on a labelled split.
+
+        :raises CheckpointError: when the definition's labels are not those that the model was trained with.
+        """
+        check_labels(definition, self.task(definition.name))
+        source = find_source(definition, split, data_dir=data_dir)
+        data = load_split(
+            source, self.model.head(definition.name), self.tokenizer, max_length=self.model.config.encoder_max_length
+        )
+        found = evaluate(self.model, data, pad_id=self.tokenizer.pad_token_id)
+        if not found.metrics:
+            raise DataError(f"task '{definition.name}': split '{split}' has no labels; use mtdnn predict")
+        return found
+
+    def predict_file(self, path: Path, *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One mapping per row of the file, in its order: each task's prediction.
+
+        Columns are named as in the task's definition (or ``text_a``, ``text_b``); a ``.txt`` file holds a text a line.
+        In ranking every row is a candidate with a score of its own.
+        """
+        definitions = [self.task(name) for name in tasks]
+        faults = Faults()
+        rows = _file_rows(path, faults)
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            faults.raise_if_any(str(path))
+            yield from self.predict(chunk, definitions)
+        faults.raise_if_any(str(path))
+
+    @torch.inference_mode()
+    def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
+        """Each row's prediction by task. Tasks that read the same texts share one encoding."""
+        results: list[dict[str, Any]] = [{} for _ in rows]
+        encodings: dict[str, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
+        for task in tasks:
+            texts = [_texts(row, task) for row in rows]
+            key = repr(texts)
+            if key not in encodings:
+                encodings[key] = self._encode(texts)
+            inputs_NT, pooled_ND = encodings[key]
+            ones = torch.ones(len(rows), dtype=torch.int64, device=self.model.device)
+            batch = Batch(task=task.name, uids=("",) * len(rows), inputs_NT=inputs_NT, num_rows_U=ones)
+            head = self.model.head(task.name)
+            for result, prediction in zip(results, head.describe(head(pooled_ND, batch), batch), strict=True):
+                result[task.name] = prediction
+        return results
+
+    def _encode(self, texts: Sequence[tuple[str, str | None]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
+        padded = pad_rows(encoded["input_ids"], encoded.get("token_type_ids") or [], pad_id=self.tokenizer.pad_token_id)
+        inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
+        hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
+        return inputs_NT, self.model.pooler(hidden_NTD, inputs_NT["attention_mask"])
+
+
+def _file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix == ".txt":
+        return ({"text_a": line.rstrip("\r\n"), "place": f"{path}:{n}"} for n, line in numbered_lines(path, faults))
+    rows: Iterable[Any] = READERS[suffix_format(path)](path, faults)
+    return ({**row.values, "place": row.place} for row in rows)
+
+
+def _texts(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:
+    """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``."""
+    own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
+    for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
+        if all(isinstance(row.get(column), str) for column in names.columns()):
+            return row[names.text_a], row[names.second] if names.second else None
+    wanted = " or ".join(str(names.columns()) for names in own)
+    here = [key for key in row if key != "place"]
+    raise DataError(f"{row.get('place', 'row')}: task '{task.name}' reads {wanted}; the row has {here}")

@@ -1,0 +1,85 @@
+"""Momentum Bregman proximal point (MBPP, ABPP): stay close, in output space, to an average of the weights.
+
+Jiang et al., 2020, "SMART", sections 3.2 and 3.3, equation 3. https://arxiv.org/abs/1911.03437
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from mtdnn.data.batch import Batch
+from mtdnn.divergences import Form, divergence
+from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.regularizers.base import REGULARIZERS, Regularizer
+from mtdnn.rng import Rng
+
+EARLY, LATE = 0.99, 0.999
+
+
+@REGULARIZERS.register("bregman")
+class Bregman(Regularizer):
+    """Penalize the divergence from the output of a teacher, the moving average of the weights.
+
+    :param weight: mu, at least 0.
+    :param momentum: beta in [0, 1): the teacher becomes (1 - beta) theta + beta teacher. By default 0.99 for the first
+        10 % of the updates, then 0.999 [choice, after Tarvainen and Valpola, 2017]; the paper gives no value.
+    :param every: S, optimizer steps between two updates of the teacher; at least 1.
+    :param reference_dropout: ``off``, or ``shared``: the student's masks in the teacher too [choice].
+    :param divergence: l_s for distributions; numbers always take the squared difference.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        momentum: float | None = None,
+        every: int = 1,
+        reference_dropout: Literal["off", "shared"] = "off",
+        divergence: Form = "symmetric_kl",
+    ):
+        if weight < 0 or every < 1:
+            raise ValueError(f"weight must be at least 0 and every at least 1, got {weight} and {every}")
+        if momentum is not None and not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+        self.weight, self.momentum, self.every = weight, momentum, every
+        self.reference_dropout, self.form = reference_dropout, divergence
+        self.num_steps = 0
+        self.teacher: MultiTaskModel | None = None
+
+    def begin(self, model: MultiTaskModel, *, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.teacher = copy.deepcopy(model).requires_grad_(False)
+
+    def penalty(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
+        assert self.teacher is not None, "begin() makes the teacher"
+        shared = self.reference_dropout == "shared"
+        self.teacher.train(shared and model.training)
+        with torch.no_grad():
+            reference = self.teacher.run(batch, masks=clean.record.masks if shared else None).logits
+        values_U = divergence(model.outputs(reference, batch), model.outputs(clean.logits, batch), form=self.form)
+        return self.weight * values_U.mean()
+
+    def beta(self, step: int) -> float:
+        """The momentum of the update after optimizer step ``step`` (from 1)."""
+        if self.momentum is not None:
+            return self.momentum
+        return EARLY if 10 * (step - 1) < self.num_steps else LATE
+
+    @torch.no_grad()
+    def after_step(self, model: MultiTaskModel, *, step: int) -> None:
+        assert self.teacher is not None, "begin() makes the teacher"
+        if step % self.every == 0:
+            get_ema_multi_avg_fn(self.beta(step))(
+                list(self.teacher.parameters()), [weight.detach() for weight in model.parameters()], None
+            )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return dict(self.teacher.state_dict()) if self.teacher is not None else {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        assert self.teacher is not None, "begin() makes the teacher"
+        self.teacher.load_state_dict(dict(state))

@@ -1,0 +1,57 @@
+"""The results table: a line per system, stage, task and fraction; mean +- sd over seeds, and how many they are."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+HEADER = ("system", "stage", "task", "fraction", "metric", "validation", "test", "n")
+Results = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; values as the metrics give them, in [-1, 1]."""
+
+    system: str
+    stage: str
+    task: str
+    fraction: float | None
+    metric: str
+    validation: tuple[float, ...]
+    test: tuple[float, ...]
+
+    def cells(self) -> tuple[str, ...]:
+        fraction = "" if self.fraction is None else f"{100 * self.fraction:g} %"
+        count = str(max(len(self.validation), len(self.test)))
+        shown = (shown_mean(self.validation), shown_mean(self.test))
+        return (self.system, self.stage, self.task, fraction, self.metric, *shown, count)
+
+
+def shown_mean(values: Sequence[float]) -> str:
+    """Mean +- standard deviation, times 100; a single value alone; a dash for none."""
+    if not values:
+        return "-"
+    if len(values) == 1:
+        return f"{100 * values[0]:.1f}"
+    return f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f}"
+
+
+def lines(results: Results, *, all_metrics: bool = False) -> list[Line]:
+    """One line for each system, stage, task, fraction and metric (by default the first metric alone)."""
+    grouped: dict[tuple[Any, ...], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        for task, splits in result["metrics"].items():
+            for split, entry in splits.items():
+                names = list(entry["values"])
+                for metric in names if all_metrics else names[:1]:
+                    key = (result["system"], result["stage"], task, result["fraction"], metric)
+                    grouped[key][split].append(entry["values"][metric])
+    return [Line(*key, tuple(each["validation"]), tuple(each["test"])) for key, each in grouped.items()]
+
+
+def markdown(table: Iterable[Line]) -> str:
+    """A Markdown table; what comes from data is escaped."""
+    rows = [HEADER, tuple("---" for _ in HEADER), *(line.cells() for line in table)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows) + "\n"

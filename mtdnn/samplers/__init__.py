@@ -1,0 +1,1 @@
+"""Whose turn it is: the order of tasks in an epoch, one file a sampler."""

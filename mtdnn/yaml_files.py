@@ -1,0 +1,122 @@
+"""Strict YAML: the booleans and numbers of YAML 1.2, no duplicate keys, no bombs, and the line of every key kept.
+
+PyYAML alone reads ``1e-5`` as text, ``no`` as False, and lets the last of two equal keys win in silence.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtdnn.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_NODES = 100_000  # after expansion of aliases
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass
+class YamlFile:
+    """A parsed file: its data, and the line on which each key stands."""
+
+    path: Path
+    data: Any
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+
+    def where(self, key_path: KeyPath = ()) -> str:
+        """``file:line: key`` of the key, or of the nearest key above it that the file holds."""
+        known = key_path
+        while known and known not in self.lines:
+            known = known[:-1]
+        line = f":{self.lines[known]}" if known in self.lines else ""
+        key = ".".join(str(part) for part in key_path)
+        return f"{self.path}{line}" + (f": {key}" if key else "")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+# YAML 1.2 has no octal by a leading zero: 010 is ten.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node))))
+
+
+def parse_yaml(text: str, *, path: Path) -> YamlFile:
+    """Parse one document. :class:`ConfigError` names file and line of whatever is refused."""
+    if len(text.encode()) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a definition is a few lines")
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return YamlFile(path, {})
+        file = YamlFile(path, None)
+        _survey(node, (), file, {"nodes": 0})
+        file.data = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error)[:200] or 'nested too deeply'}") from error
+    return file
+
+
+def load_yaml(path: Path) -> YamlFile:
+    """Read and parse one file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    return parse_yaml(text, path=path)
+
+
+def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str, int]) -> None:
+    """Record every key's line; refuse duplicate keys, depth and size beyond reason (aliases counted as expanded)."""
+    count["nodes"] += 1
+    if count["nodes"] > MAX_NODES or len(key_path) > MAX_DEPTH:
+        raise ConfigError(
+            f"{file.where(key_path)}: more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify the file"
+        )
+    file.lines[key_path] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _survey(item, (*key_path, index), file, count)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            _check_key(key, seen, key_path, file)
+            is_merge = key.tag.endswith(":merge")
+            _survey(value, key_path if is_merge else (*key_path, key.value), file, count)
+            if not is_merge:
+                file.lines[(*key_path, key.value)] = key.start_mark.line + 1
+
+
+def _check_key(key: yaml.Node, seen: set[str], key_path: KeyPath, file: YamlFile) -> None:
+    line = key.start_mark.line + 1
+    if not isinstance(key, yaml.ScalarNode):
+        raise ConfigError(f"{file.path}:{line}: a key must be plain text")
+    if key.value in seen:
+        raise ConfigError(f"{file.path}:{line}: key '{key.value}' stands twice; keep one")
+    seen.add(key.value)
