@@ -135,7 +135,7 @@ def write_json_atomically(path: Path, content: Any) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,203 @@
+"""SMART and MBPP against the slow, independent float64 reference, for every kind of head."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from reference import bert, bregman, smart
+from support import toy_batch, toy_model
+
+from mtdnn.divergences import divergence
+from mtdnn.regularizers.bregman import Bregman
+from mtdnn.regularizers.smart import Smart
+from mtdnn.rng import Rng
+
+KINDS = {"nli": "classification", "sts": "regression", "rank": "ranking"}
+RADII = [(1e-1, 1e-9), (1e-2, 1e-9), (1e-3, 1e-9), (1e-5, 1e-6)]
+HEADS = 2
+RNG = Rng("test")
+
+
+class Toy:
+    """One batch, seen by the package's model and by the reference."""
+
+    def __init__(self, task: str):
+        self.kind = KINDS[task]
+        self.model = toy_model(dtype=torch.float64).train()
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        self.batch = toy_batch(task, dtype=torch.float64)
+        self.weights = reference_weights(self.model, task)
+        groups = np.repeat(np.arange(3), self.batch.num_rows_U.numpy())
+        self.groups = groups if task == "rank" else None
+        self.mask = self.batch.mask_NT.numpy()
+
+    def logits(self, weights: dict[str, np.ndarray], delta: np.ndarray) -> np.ndarray:
+        ids, types = self.batch.inputs_NT["input_ids"].numpy(), self.batch.inputs_NT["token_type_ids"].numpy()
+        eps = self.model.config.encoder["layer_norm_eps"]
+        hidden = bert.encode(weights, bert.embed(weights, ids, types, eps) + delta, self.mask, HEADS, eps)
+        scores = bert.linear(weights, "head", bert.mean_pool(hidden, self.mask))
+        return scores if self.kind == "classification" else scores[:, 0]
+
+    def divergence(self, stop_gradient="none"):
+        return smart.divergence_for(self.kind, group_B=self.groups, stop_gradient=stop_gradient)
+
+    def noise(self) -> np.ndarray:
+        drawn = RNG.at("noise").normal_NTD(self.batch.row_names, self.batch.mask_NT, 8, dtype=torch.float64)
+        return drawn.numpy()
+
+    def clean(self, regularizer):
+        return self.model.run(self.batch, rng=RNG, sites=regularizer.sites)
+
+
+def reference_weights(model, task: str) -> dict[str, np.ndarray]:
+    state = {name.removeprefix("encoder."): value.numpy() for name, value in model.state_dict().items()}
+    state["head.weight"] = state[f"heads.{task}.output.weight"]
+    state["head.bias"] = state[f"heads.{task}.output.bias"]
+    return state
+
+
+def some_entries(model, task: str):
+    """(name in our model, name in the reference, index) of the largest gradients: every layer and the head."""
+    names = [
+        "encoder.embeddings.word_embeddings.weight",
+        "encoder.encoder.layer.0.attention.self.query.weight",
+        "encoder.encoder.layer.1.output.dense.weight",
+        f"heads.{task}.output.weight",
+    ]
+    for name in names:
+        gradient = model.get_parameter(name).grad
+        index = np.unravel_index(int(gradient.abs().argmax()), gradient.shape)
+        yield name, name.removeprefix("encoder.") if "head" not in name else "head.weight", tuple(map(int, index))
+
+
+def assert_close(ours: float, reference: float, tolerance: float) -> None:
+    assert reference != 0
+    assert abs(ours - reference) <= tolerance * abs(reference)
+
+
+@pytest.mark.parametrize(("radius", "tolerance"), RADII)
+@pytest.mark.parametrize("task", KINDS)
+def test_smart_equals_the_reference_in_value_and_gradient(task, radius, tolerance):
+    toy = Toy(task)
+    options = {"radius": radius, "step_size": 2 * radius, "noise_std": radius, "scale": "absolute", "num_steps": 2}
+    regularizer = Smart(**options)
+    penalty = regularizer.penalty(toy.model, toy.batch, toy.clean(regularizer), RNG)
+    penalty.backward()
+
+    unit_rows = None if toy.groups is None else smart.unit_of_row_B(toy.groups)
+    delta = smart.ascend(
+        lambda d: toy.logits(toy.weights, d),
+        toy.divergence(),
+        radius * toy.noise(),
+        toy.mask,
+        radius=radius,
+        step_size=2 * radius,
+        num_steps=2,
+        norm="inf",
+        unit_B=unit_rows,
+    )
+
+    def of_weights(weights):
+        return smart.smart_penalty(lambda d: toy.logits(weights, d), toy.divergence(), delta)
+
+    assert_close(penalty.item(), float(np.real(of_weights(toy.weights))), tolerance)
+    for name, reference_name, index in some_entries(toy.model, task):
+        expected = smart.parameter_gradient(of_weights, toy.weights, reference_name, index)
+        assert_close(toy.model.get_parameter(name).grad[index].item(), expected, tolerance)
+
+
+@pytest.mark.parametrize("norm", ["inf", 2, 1])
+@pytest.mark.parametrize("task", KINDS)
+def test_the_perturbation_equals_the_reference_in_every_norm(task, norm):
+    toy = Toy(task)
+    regularizer = Smart(radius=0.3, step_size=0.2, noise_std=0.05, scale="absolute", num_steps=2, norm=norm)
+    ours = regularizer.worst_delta(toy.model, toy.batch, toy.clean(regularizer), RNG).numpy()
+    expected = smart.ascend(
+        lambda d: toy.logits(toy.weights, d),
+        toy.divergence(),
+        0.05 * toy.noise(),
+        toy.mask,
+        radius=0.3,
+        step_size=0.2,
+        num_steps=2,
+        norm=str(norm),
+        unit_B=None if toy.groups is None else smart.unit_of_row_B(toy.groups),
+    )
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", ["nli", "sts"])
+def test_the_official_preset_moves_as_the_official_code_did(task):
+    toy = Toy(task)
+    options = {**Smart.PRESETS["official-2020-08"], "step_size": 0.5, "noise_std": 1e-3, "dropout": "replay"}
+    regularizer = Smart(**options)
+    ours = regularizer.worst_delta(toy.model, toy.batch, toy.clean(regularizer), RNG).numpy()
+    everywhere = torch.ones_like(toy.batch.mask_NT)
+    drawn = RNG.at("noise").normal_NTD(toy.batch.row_names, everywhere, 8, dtype=torch.float64).numpy()
+    expected = smart.official_2020_08_delta(
+        lambda d: toy.logits(toy.weights, d), toy.kind, 1e-3 * drawn, step_size=0.5, group_B=toy.groups
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-7, atol=1e-9)
+    assert np.abs(ours).max(-1) == pytest.approx(1.0, abs=1e-2)
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_bregman_equals_the_reference_in_value_and_gradient(task):
+    toy = Toy(task)
+    regularizer = Bregman(momentum=0.9)
+    regularizer.begin(toy.model, num_steps=10)
+    start = reference_weights(copy.deepcopy(toy.model), task)
+    with torch.no_grad():
+        for index, weight in enumerate(toy.model.parameters()):
+            weight.add_(0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(index)))
+    regularizer.after_step(toy.model, step=1)
+    student = reference_weights(toy.model, task)
+    teacher = bregman.update_teacher(start, student, 0.9)
+
+    penalty = regularizer.penalty(toy.model, toy.batch, toy.clean(regularizer), RNG)
+    penalty.backward()
+    zero = np.zeros((*toy.mask.shape, 8))
+
+    def of_weights(weights):
+        return bregman.mbpp_penalty(toy.logits(weights, zero), toy.logits(teacher, zero), toy.divergence())
+
+    assert_close(penalty.item(), float(np.real(of_weights(student))), 1e-9)
+    for name, reference_name, index in some_entries(toy.model, task):
+        expected = smart.parameter_gradient(of_weights, student, reference_name, index)
+        assert_close(toy.model.get_parameter(name).grad[index].item(), expected, 1e-9)
+
+
+@pytest.mark.parametrize("stop_gradient", ["none", "reference", "targets"])
+def test_stopped_gradients_are_the_references(stop_gradient):
+    toy = Toy("nli")
+    regularizer = Smart(radius=0.1, step_size=0.1, noise_std=0.1, scale="absolute", stop_gradient=stop_gradient)
+    clean = toy.clean(regularizer)
+    delta = regularizer.worst_delta(toy.model, toy.batch, clean, RNG)
+    regularizer.penalty(toy.model, toy.batch, clean, RNG).backward()
+
+    def of_weights(weights):
+        return smart.smart_penalty(lambda d: toy.logits(weights, d), toy.divergence(stop_gradient), delta.numpy())
+
+    for name, reference_name, index in some_entries(toy.model, "nli"):
+        expected = smart.parameter_gradient(of_weights, toy.weights, reference_name, index)
+        assert_close(toy.model.get_parameter(name).grad[index].item(), expected, 1e-9)
+
+
+def test_the_schedule_of_the_momentum_is_the_references():
+    regularizer = Bregman()
+    regularizer.num_steps = 25
+    assert [regularizer.beta(step) for step in range(1, 26)] == [bregman.beta_at(update, 25) for update in range(25)]
+
+
+def test_the_model_equals_the_reference_so_that_the_comparison_means_something():
+    for task in KINDS:
+        toy = Toy(task)
+        ours = toy.model(toy.batch).detach().numpy()
+        np.testing.assert_allclose(ours, toy.logits(toy.weights, np.zeros((*toy.mask.shape, 8))), rtol=1e-10)
+        assert divergence(
+            toy.model.outputs(toy.model(toy.batch), toy.batch), toy.model.outputs(toy.model(toy.batch), toy.batch)
+        ).abs().max() == 0
