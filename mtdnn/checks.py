@@ -10,7 +10,8 @@ import numpy as np
 from mtdnn.data.sources import find_source
 from mtdnn.data.units import Counts, Unit, read_units
 from mtdnn.errors import DataError, MtdnnError
-from mtdnn.heads.base import build_head, head_faults
+from mtdnn.experiment import task_faults
+from mtdnn.heads.base import build_head
 from mtdnn.tasks import TaskDef, TaskRegistry
 
 TARGETS_SHOWN = 6
@@ -54,7 +55,7 @@ def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir
         if not local and not names:
             findings.skipped.append(task.name)
             continue
-        findings.faults += head_faults(task)
+        findings.faults += task_faults(task)
         _check_splits(task, findings, data_dir)
     return findings
 

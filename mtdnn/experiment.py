@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,21 @@ from mtdnn.data.tokenize import TaskSplit, load_split
 from mtdnn.encoder import load_tokenizer
 from mtdnn.errors import ConfigError, DataError, MtdnnError, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.heads.base import Head, build_head, head_faults
+from mtdnn.heads.base import Head, build_head
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MultiTaskModel, load_model
 from mtdnn.objectives.base import OBJECTIVES, Objective
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.samplers.base import SAMPLERS, Sampler
-from mtdnn.tasks import Split, TaskDef, TaskRegistry, check_names
+from mtdnn.tasks import SPLITS, Split, TaskDef, TaskRegistry, check_names
 from mtdnn.testing import encoders
 from mtdnn.trainer import Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
+NO_FRACTION: Sequence[float | None] = (None,)
+EVALUATED: tuple[Split, ...] = ("validation", "test")
 NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
 
 
@@ -82,7 +84,7 @@ def plan_cells(config: ExperimentConfig) -> list[Cell]:
 def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Sequence[Cell]) -> Iterator[Cell]:
     groups = [tuple(stage.tasks)] if stage.kind == "joint" else [(task,) for task in stage.tasks]
     for tasks in groups:
-        for fraction in stage.fractions or [None]:
+        for fraction in stage.fractions or NO_FRACTION:
             for seed in [0] if stage.kind == "cosine" else seeds:
                 same = [c for c in earlier if c.seed == seed] or [c for c in earlier if c.seed == earlier[0].seed]
                 fitting = [c for c in same if c.stage.kind == "joint" or c.tasks == tasks]
@@ -129,36 +131,33 @@ def build_methods(stage: StageConfig, *, where: str) -> Methods:
 def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
     """Everything that can be wrong before any data is read, all at once."""
     faults: list[str] = []
-
-    def attempt(check: Callable[[], Any]) -> None:
-        try:
-            faults.extend(check() or [])
-        except MtdnnError as error:
-            faults.append(str(error))
-
     for system, stages in config.systems.items():
         for index, stage in enumerate(stages):
             where = f"systems.{system}[{index}]"
-            attempt(
-                lambda stage=stage, where=where: check_names(stage.tasks, registry, where=f"{where}.tasks") and None
-            )
-            attempt(lambda stage=stage, where=where: build_methods(stage, where=where) and None)
+            faults += faults_of(partial(check_names, stage.tasks, registry, where=f"{where}.tasks"))
+            faults += faults_of(partial(build_methods, stage, where=where))
     for name in config.tasks():
         if name in registry:
-            attempt(lambda name=name: task_faults(registry[name]))
+            faults += task_faults(registry[name])
     if faults:
         raise ConfigError(listed(list(dict.fromkeys(faults))))
 
 
+def faults_of(check: Callable[[], Any]) -> list[str]:
+    """The message of the error that a check raises; nothing when it raises none."""
+    try:
+        check()
+    except MtdnnError as error:
+        return [str(error)]
+    return []
+
+
 def task_faults(task: TaskDef) -> list[str]:
     """Unknown metrics and head options of a definition."""
-    faults = []
-    for metric in task.metrics:
-        try:
-            METRICS.get(metric, where=f"task '{task.name}': metrics")
-        except ConfigError as error:
-            faults.append(str(error))
-    return faults + head_faults(task)
+    checks: list[Callable[[], Any]] = [
+        partial(METRICS.get, metric, where=f"task '{task.name}': metrics") for metric in task.metrics
+    ]
+    return [fault for check in [*checks, partial(build_head, task)] for fault in faults_of(check)]
 
 
 class DataStore:
@@ -193,7 +192,7 @@ class DataStore:
             )
         return self._splits[task, split]
 
-    def labelled(self, task: str, split: Split) -> bool:
+    def labelled(self, task: str, split: str) -> bool:
         """Whether the layout at hand declares the split, with labels."""
         wanted = self.layout(task) or ("files" if self.data_dir and self.registry[task].data.files else None)
         layout = self.registry[task].layout(wanted)
@@ -201,14 +200,11 @@ class DataStore:
 
     def check(self, names: Sequence[str]) -> None:
         """Read every split of these tasks, so that all bad rows are named before anything is trained."""
-        faults = []
+        faults: list[str] = []
         for task in names:
-            for split in ("train", "validation", "test"):
-                try:
-                    if self.labelled(task, split):
-                        self.split(task, split)
-                except MtdnnError as error:
-                    faults.append(str(error))
+            for split in SPLITS:
+                if self.labelled(task, split):
+                    faults += faults_of(partial(self.split, task, split))
         if faults:
             raise DataError("\n".join(faults))
 
@@ -218,7 +214,7 @@ class DataStore:
         return {
             key
             for task in self.config.tasks()
-            for split in ("validation", "test")
+            for split in EVALUATED
             if self.labelled(task, split)
             for keys in self.split(task, split).pair_keys
             for key in keys
@@ -235,7 +231,7 @@ class DataStore:
         order = seeded_order(data.uids, head.strata(data.targets), seed=seed)
         if fraction is not None:
             full = self.registry[task].data.full_size
-            size = fraction_size(fraction, full_size=full, available=sum(rows), task=task)
+            size = fraction_size(fraction, full_size=full, available=data.facts.counts.available, task=task)
             chosen = _among(prefix(order, rows, size), chosen)
         if self.config.data.drop_leaks:
             clean = [i for i in chosen if not self.held_out.intersection(data.pair_keys[i])]
@@ -318,7 +314,7 @@ class Experiment:
         splits = {
             f"{task}/{split}": self.data.split(task, split).facts.content_hash
             for task in cell.tasks
-            for split in ("train", "validation", "test")
+            for split in SPLITS
             if self.data.labelled(task, split)
         }
         return {
@@ -376,7 +372,8 @@ class Experiment:
 
     def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
         methods = build_methods(cell.stage, where=f"systems.{cell.system}.{cell.stage.name}")
-        model = self.start(cell).to(self.device)
+        model = self.start(cell)
+        model.to(self.device)  # type: ignore[arg-type]
         limit = cell.stage.max_train_rows or self.config.data.max_train_rows
         train, counts = {}, {}
         for task in cell.tasks:
@@ -396,7 +393,7 @@ class Experiment:
             seed=cell.seed,
             pad_id=self.data.tokenizer.pad_token_id,
             folder=self.folder(cell) / "checkpoint",
-            on_step=(lambda step: self.on_step(cell, step)) if self.on_step else None,
+            on_step=partial(self.on_step, cell) if self.on_step else None,
         )
         progress = trainer.run()
         if cell.stage.keeps_model:
@@ -404,7 +401,7 @@ class Experiment:
         evaluations = [
             evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id)
             for task in cell.tasks
-            for split in ("validation", "test")
+            for split in EVALUATED
             if self.data.labelled(task, split)
         ]
         facts = {
@@ -446,7 +443,7 @@ class Experiment:
                 self.data.head(task),
                 max_length=self.config.encoder.max_length,
             )
-            for split in ("validation", "test")
+            for split in EVALUATED
             if self.data.labelled(task, split)
         ]
         return evaluations, {}

@@ -93,12 +93,12 @@ class MultiTaskModel(PreTrainedModel):
         encoder_config = enc.load_config(path)
         model = cls(make_config(encoder_config, tasks, pool=pool, max_length=max_length))
         pretrained = enc.load_weights(path, encoder_config)
-        model.set_encoder(pretrained)
+        model.load_encoder(pretrained)
         model.reset_heads(model.heads, seed=seed)
         model.reset_pooler(seed=seed, pretrained=getattr(pretrained, "pooler", None))
         return model
 
-    def set_encoder(self, pretrained: PreTrainedModel) -> None:
+    def load_encoder(self, pretrained: PreTrainedModel) -> None:
         weights = {k: v for k, v in pretrained.state_dict().items() if not k.startswith("pooler.")}
         self.encoder.load_state_dict(weights, strict=True)
 

@@ -254,7 +254,7 @@ class Trainer:
 
     def end_epoch(self, seconds: float) -> None:
         progress = self.progress
-        record = {"epoch": progress.epoch + 1, "step": progress.step, "seconds": seconds}
+        record: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "seconds": seconds}
         record["losses"] = {name: sum(values) / len(values) for name, values in self.losses.items()}
         self.losses.clear()
         progress.epoch, progress.position = progress.epoch + 1, 0
@@ -293,9 +293,8 @@ class Trainer:
         tensors, groups = optimizer_parts(self.optimizer)
         parts = {"model": self.model.state_dict(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
         for name, regularizer in self.regularizers.items():
-            state = regularizer.state_dict()
-            if state:
-                parts[f"regularizer-{name}"] = state
+            if kept := regularizer.state_dict():
+                parts[f"regularizer-{name}"] = kept
         schedule = {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"}
         state = {"progress": vars(self.progress), "groups": groups, "schedule": schedule, "losses": dict(self.losses)}
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)

@@ -58,7 +58,7 @@ for _tag, _pattern, _first in (
 
 
 # YAML 1.2 has no octal by a leading zero: 010 is ten.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node))))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
 def parse_yaml(text: str, *, path: Path) -> YamlFile:

@@ -52,9 +52,7 @@ def test_dropout_masks_depend_on_the_name_alone(family):
 def test_independent_dropout_differs_from_the_clean_pass():
     model, batch = toy_model().train(), toy_batch("nli")
     clean = model.run(batch, rng=RNG, sites=["embeddings"])
-    again = model.resume(
-        batch, clean, site="embeddings", delta_NTD=None, dropout="independent", rng=RNG.at("second")
-    )
+    again = model.resume(batch, clean, site="embeddings", delta_NTD=None, dropout="independent", rng=RNG.at("second"))
     assert not torch.equal(again, clean.logits)
 
 

@@ -198,6 +198,11 @@ def test_the_model_equals_the_reference_so_that_the_comparison_means_something()
         toy = Toy(task)
         ours = toy.model(toy.batch).detach().numpy()
         np.testing.assert_allclose(ours, toy.logits(toy.weights, np.zeros((*toy.mask.shape, 8))), rtol=1e-10)
-        assert divergence(
-            toy.model.outputs(toy.model(toy.batch), toy.batch), toy.model.outputs(toy.model(toy.batch), toy.batch)
-        ).abs().max() == 0
+        assert (
+            divergence(
+                toy.model.outputs(toy.model(toy.batch), toy.batch), toy.model.outputs(toy.model(toy.batch), toy.batch)
+            )
+            .abs()
+            .max()
+            == 0
+        )

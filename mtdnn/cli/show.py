@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
 from mtdnn.report.tables import HEADER, lines, markdown
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def open_log() -> None:

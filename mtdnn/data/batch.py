@@ -1,6 +1,7 @@
 """The one currency of the package, and how an epoch is cut into it.
 
-Shape suffixes: U = units (examples, or groups in ranking), N = rows (token sequences; as many but in ranking), T = tokens.
+Shape suffixes: U = units (examples, or groups in ranking), N = rows (token sequences; in ranking more than units),
+T = tokens.
 """
 
 import random

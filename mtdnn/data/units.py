@@ -48,6 +48,11 @@ class Counts:
     in_dropped_groups: int = 0
     in_other_splits: int = 0
 
+    @property
+    def available(self) -> int:
+        """Rows of the split that carry gold labels, those of dropped groups included."""
+        return self.rows - self.without_gold - self.in_other_splits
+
 
 def pair_key(text_a: str, text_b: str | None) -> str:
     """The same for two texts in either order, whatever their case and spacing."""

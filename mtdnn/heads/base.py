@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs
-from mtdnn.registry import Registry, build, option_faults
+from mtdnn.registry import Registry, build
 from mtdnn.tasks import TaskDef
 
 
@@ -89,9 +89,3 @@ def build_head(task: TaskDef, *, hidden_size: int = 1) -> Head:
         score_range=tuple(task.range) if task.range else None,
         groups=task.groups,
     )
-
-
-def head_faults(task: TaskDef) -> list[str]:
-    """What is wrong with a task's ``kind`` and ``head`` options."""
-    cls = HEADS.get(task.kind, where=f"task '{task.name}': kind")
-    return option_faults(cls, task.head, name=task.kind, where=f"task '{task.name}': head")

@@ -14,7 +14,8 @@ Norm = Literal["inf", 1, 2]
 def row_norm(values_NTD: Tensor, norm: Norm) -> Tensor:
     """The p-norm of each row: (N, 1, 1)."""
     order = float("inf") if norm == "inf" else float(norm)
-    return torch.linalg.vector_norm(values_NTD, ord=order, dim=(1, 2), keepdim=True)
+    norm_N11: Tensor = torch.linalg.vector_norm(values_NTD, ord=order, dim=(1, 2), keepdim=True)
+    return norm_N11
 
 
 def unit_step(gradient_NTD: Tensor, norm: Norm) -> Tensor:

@@ -48,7 +48,10 @@ def lines(results: Results, *, all_metrics: bool = False) -> list[Line]:
                 for metric in names if all_metrics else names[:1]:
                     key = (result["system"], result["stage"], task, result["fraction"], metric)
                     grouped[key][split].append(entry["values"][metric])
-    return [Line(*key, tuple(each["validation"]), tuple(each["test"])) for key, each in grouped.items()]
+    return [
+        Line(system, stage, task, fraction, metric, tuple(values["validation"]), tuple(values["test"]))
+        for (system, stage, task, fraction, metric), values in grouped.items()
+    ]
 
 
 def markdown(table: Iterable[Line]) -> str:
