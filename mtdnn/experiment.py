@@ -154,10 +154,10 @@ def faults_of(check: Callable[[], Any]) -> list[str]:
 
 def task_faults(task: TaskDef) -> list[str]:
     """Unknown metrics and head options of a definition."""
-    checks: list[Callable[[], Any]] = [
-        partial(METRICS.get, metric, where=f"task '{task.name}': metrics") for metric in task.metrics
-    ]
-    return [fault for check in [*checks, partial(build_head, task)] for fault in faults_of(check)]
+    faults = faults_of(partial(build_head, task))
+    for metric in task.metrics:
+        faults += faults_of(partial(METRICS.get, metric, where=f"task '{task.name}': metrics"))
+    return faults
 
 
 class DataStore:

@@ -103,13 +103,12 @@ def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool 
     order = list(range(len(data)))
     rng.shuffle(order)
     lengths, rows = data.lengths.tolist(), data.num_rows.tolist()
-    if not buckets:
-        return pack(order, rows, batch_size)
-    num_batches = max(1, sum(rows) // batch_size)
-    pool = max(1, min(POOL_BATCHES, num_batches // 4) * len(order) // num_batches)
-    batches: list[list[int]] = []
-    for start in range(0, len(order), pool):
-        batches += pack(sorted(order[start : start + pool], key=lengths.__getitem__), rows, batch_size)
+    if buckets:
+        num_batches = max(1, sum(rows) // batch_size)
+        pool = max(1, min(POOL_BATCHES, num_batches // 4) * len(order) // num_batches)
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = [index for each in pools for index in sorted(each, key=lengths.__getitem__)]
+    batches = pack(order, rows, batch_size)
     rng.shuffle(batches)
     return batches
 

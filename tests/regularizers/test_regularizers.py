@@ -1,0 +1,200 @@
+"""What every regularizer owes the trainer, and what SMART and Bregman promise."""
+
+import copy
+
+import pytest
+import torch
+from support import TASKS, toy_batch, toy_model
+
+from mtdnn.registry import build
+from mtdnn.regularizers.base import REGULARIZERS
+from mtdnn.regularizers.bregman import Bregman
+from mtdnn.regularizers.perturbation import project, row_norm, row_rms, unit_step
+from mtdnn.regularizers.smart import Smart
+from mtdnn.rng import Rng
+
+RNG = Rng("test")
+EVERY = [
+    (name, preset)
+    for name in REGULARIZERS.names()
+    for preset in [None, *getattr(REGULARIZERS.get(name, where=""), "PRESETS")]
+]
+NAMES = [task.name for task in TASKS]
+
+
+@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize(("name", "preset"), EVERY)
+def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task):
+    model, batch = toy_model().train(), toy_batch(task)
+    options = {"type": name} if preset is None else {"type": name, "preset": preset}
+    regularizer = build(REGULARIZERS, options, where="test")
+    regularizer.begin(model, num_steps=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in (1, 2):
+        clean = model.run(batch, rng=RNG.at(step), sites=regularizer.sites)
+        penalty = regularizer.penalty(model, batch, clean, RNG.at(step))
+        assert penalty.shape == ()
+        assert penalty.isfinite()
+        assert penalty >= 0
+        optimizer.zero_grad()
+        (model.loss(clean.logits, batch).mean() + penalty).backward()
+        assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.parameters())
+        optimizer.step()
+        regularizer.after_step(model, step=step)
+    again = build(REGULARIZERS, options, where="test")
+    again.begin(model, num_steps=4)
+    again.load_state_dict(regularizer.state_dict())
+    clean = model.run(batch, rng=RNG, sites=regularizer.sites)
+    assert torch.equal(again.penalty(model, batch, clean, RNG), regularizer.penalty(model, batch, clean, RNG))
+
+
+@pytest.mark.parametrize("task", NAMES)
+@pytest.mark.parametrize("dropout", ["replay", "off"])
+def test_the_penalty_at_a_perturbation_of_zero_is_exactly_zero(task, dropout, monkeypatch):
+    model, batch = toy_model().train(), toy_batch(task)
+    smart = Smart(dropout=dropout)
+    monkeypatch.setattr(
+        Smart, "worst_delta", lambda self, model, batch, clean, rng: torch.zeros_like(clean.hidden(self.site))
+    )
+    clean = model.run(batch, rng=RNG, sites=smart.sites)
+    assert smart.penalty(model, batch, clean, RNG) == 0
+
+
+def test_independent_dropout_alone_makes_a_penalty(monkeypatch):
+    model, batch = toy_model().train(), toy_batch("nli")
+    smart = Smart(dropout="independent")
+    monkeypatch.setattr(
+        Smart, "worst_delta", lambda self, model, batch, clean, rng: torch.zeros_like(clean.hidden(self.site))
+    )
+    assert smart.penalty(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG) > 0
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_the_search_leaves_no_gradient_and_no_change_at_padding(task):
+    model, batch = toy_model().train(), toy_batch(task)
+    smart = Smart(num_steps=2)
+    delta = smart.worst_delta(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG)
+    assert all(weight.grad is None for weight in model.parameters())
+    assert (delta[batch.mask_NT == 0] == 0).all()
+    assert (delta[batch.mask_NT == 1].abs().sum(-1) > 0).all()
+    assert not delta.requires_grad
+
+
+def test_ascent_finds_more_than_noise_of_the_same_size_and_descent_less():
+    model, batch = toy_model().eval(), toy_batch("nli")
+    size = {"radius": 0.05, "noise_std": 0.02, "step_size": 0.01, "scale": "absolute", "num_steps": 4}
+    clean = model.run(batch, rng=RNG, sites=["embeddings"])
+    found = Smart(**size).penalty(model, batch, clean, RNG)
+    noise = Smart(**{**size, "step_size": 1e-12}).penalty(model, batch, clean, RNG)
+    assert found > 1.5 * noise
+
+
+def test_a_step_shorter_than_the_radius_goes_uphill_by_its_own_length():
+    model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("sts", dtype=torch.float64)
+    clean = model.run(batch, rng=RNG, sites=["embeddings"])
+    smart = Smart(radius=1.0, noise_std=1e-3, step_size=1e-5, scale="absolute")
+    start = 1e-3 * RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=torch.float64)
+    moved = smart.worst_delta(model, batch, clean, RNG) - start
+    torch.testing.assert_close(row_norm(moved, "inf").flatten(), torch.full((3,), 1e-5, dtype=torch.float64))
+
+    def divergence_at(delta):
+        other = model.resume(batch, clean, site="embeddings", delta_NTD=delta)
+        return (other - clean.logits).square()
+
+    assert (divergence_at(start + moved) > divergence_at(start)).all()
+    assert (divergence_at(start - moved) < divergence_at(start)).all()
+
+
+def test_the_noise_of_a_row_does_not_depend_on_the_batch_it_is_in():
+    from dataclasses import replace
+
+    batch = toy_batch("nli")
+    alone = replace(
+        batch,
+        uids=batch.uids[1:2],
+        inputs_NT={name: value[1:2, :3] for name, value in batch.inputs_NT.items()},
+        num_rows_U=batch.num_rows_U[1:2],
+    )
+    whole = RNG.normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=torch.float32)
+    part = RNG.normal_NTD(alone.row_names, alone.mask_NT, 8, dtype=torch.float32)
+    assert torch.equal(whole[1:2, :3], part)
+
+
+def test_the_direction_under_bf16_training_is_float64s():
+    directions = {}
+    for dtype, autocast in ((torch.float64, False), (torch.float32, True)):
+        model, batch = toy_model(dtype=dtype).train(), toy_batch("nli", dtype=dtype)
+        smart = Smart(radius=1.0, noise_std=1e-3, step_size=1e-4, scale="absolute")
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            clean = model.run(batch, rng=RNG, sites=smart.sites)
+            delta = smart.worst_delta(model, batch, clean, RNG)
+        assert clean.logits.dtype == (torch.bfloat16 if autocast else torch.float64)
+        noise = 1e-3 * RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=dtype)
+        directions[autocast] = (delta - noise).double().flatten(1)
+    cosines = torch.nn.functional.cosine_similarity(directions[True], directions[False])
+    assert (cosines >= 0.99).all()
+
+
+def test_the_penalty_of_scores_is_a_mean_over_examples_and_never_a_square_of_them():
+    # The official code's (B,) against (B, 1) made a B x B matrix of differences.
+    model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("sts", dtype=torch.float64)
+    smart = Smart(radius=0.3, scale="absolute")
+    clean = model.run(batch, rng=RNG, sites=smart.sites)
+    delta = smart.worst_delta(model, batch, clean, RNG)
+    moved = model.resume(batch, clean, site="embeddings", delta_NTD=delta)
+    by_hand = sum((float(a) - float(b)) ** 2 for a, b in zip(moved.detach(), clean.logits.detach(), strict=True)) / 3
+    assert smart.penalty(model, batch, clean, RNG).item() == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["inf", 1, 2])
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e-30])
+def test_a_step_has_length_one_in_its_own_norm_however_small_the_gradient(norm, scale):
+    gradient = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)) * scale
+    torch.testing.assert_close(row_norm(unit_step(gradient, norm), norm).flatten(), torch.ones(2))
+    assert (unit_step(torch.zeros(2, 3, 4), norm) == 0).all()
+
+
+@pytest.mark.parametrize("norm", ["inf", 1, 2])
+def test_a_projection_lands_in_the_ball_and_leaves_the_inside_alone(norm):
+    delta = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    radius = torch.full((5, 1, 1), 0.7, dtype=torch.float64)
+    projected = project(delta, radius, norm)
+    assert (row_norm(projected, norm) <= 0.7 + 1e-9).all()
+    torch.testing.assert_close(project(projected, radius, norm), projected)
+    torch.testing.assert_close(project(delta, 100 * radius, norm), delta)
+
+
+def test_rms_is_over_real_entries():
+    values = torch.tensor([[[3.0, 4.0], [100.0, 100.0]]])
+    assert row_rms(values, torch.tensor([[1, 0]])).item() == pytest.approx((12.5) ** 0.5)
+
+
+def test_the_teacher_is_the_moving_average_of_the_weights():
+    model = toy_model()
+    start = copy.deepcopy(model.state_dict())
+    bregman = Bregman(momentum=0.9, every=2)
+    bregman.begin(model, num_steps=10)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1.0)
+    bregman.after_step(model, step=1)
+    name = "heads.nli.output.weight"
+    assert torch.equal(bregman.teacher.state_dict()[name], start[name])
+    bregman.after_step(model, step=2)
+    torch.testing.assert_close(bregman.teacher.state_dict()[name], start[name] + 0.1)  # 0.1 (w + 1) + 0.9 w
+
+
+def test_the_teacher_starts_at_the_initial_weights_with_fresh_heads_and_the_first_penalty_is_zero_without_dropout():
+    model, batch = toy_model().eval(), toy_batch("nli")
+    bregman = Bregman()
+    bregman.begin(model, num_steps=10)
+    assert bregman.penalty(model, batch, model.run(batch), RNG) == 0
+
+
+def test_shared_dropout_gives_the_teacher_the_students_masks():
+    model, batch = toy_model().train(), toy_batch("nli")
+    clean = model.run(batch, rng=RNG)
+    for mode, zero in (("shared", True), ("off", False)):
+        bregman = Bregman(reference_dropout=mode)
+        bregman.begin(model, num_steps=10)
+        assert bool(bregman.penalty(model, batch, clean, RNG) == 0) is zero

@@ -1,0 +1,55 @@
+"""Samplers: each end is what its name says."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtdnn.registry import build
+from mtdnn.samplers.base import SAMPLERS
+from mtdnn.samplers.round_robin import RoundRobin
+
+SIZES = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 30), min_size=1)
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+@given(sizes=SIZES, seed=st.integers(0, 5), epoch=st.integers(0, 3))
+def test_an_order_is_a_pure_function_that_names_every_task(name, sizes, seed, epoch):
+    sampler = build(SAMPLERS, {"type": name}, where="test")
+    order = sampler.order(sizes, seed=seed, epoch=epoch)
+    assert list(order) == list(sampler.order(sizes, seed=seed, epoch=epoch))
+    assert set(order) == set(sizes)
+
+
+@given(SIZES)
+def test_cycle_gives_every_task_one_turn_a_round_until_the_largest_is_done(sizes):
+    order = RoundRobin(end="cycle").order(sizes, seed=0, epoch=0)
+    rounds = [order[start : start + len(sizes)] for start in range(0, len(order), len(sizes))]
+    assert all(list(turn) == list(sizes) for turn in rounds)
+    assert len(rounds) == max(sizes.values())
+
+
+@given(SIZES)
+def test_stop_first_ends_with_the_smallest_task(sizes):
+    order = RoundRobin(end="stop_first").order(sizes, seed=0, epoch=0)
+    assert Counter(order) == dict.fromkeys(sizes, min(sizes.values()))
+
+
+@given(SIZES)
+def test_until_all_seen_serves_each_batch_once_and_live_tasks_in_turn(sizes):
+    order = RoundRobin(end="until_all_seen").order(sizes, seed=0, epoch=0)
+    assert Counter(order) == sizes
+    left, position = dict(sizes), 0
+    while position < len(order):
+        live = [task for task, count in left.items() if count]
+        assert list(order[position : position + len(live)]) == live
+        for task in live:
+            left[task] -= 1
+        position += len(live)
+
+
+@given(SIZES, st.integers(0, 5))
+def test_proportional_serves_each_batch_once(sizes, seed):
+    order = build(SAMPLERS, {"type": "proportional"}, where="test").order(sizes, seed=seed, epoch=0)
+    assert Counter(order) == sizes

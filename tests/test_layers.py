@@ -1,0 +1,58 @@
+"""Imports go one way: a module may import only from the ranks below its own."""
+
+import ast
+
+from support import ROOT
+
+LAYERS = [
+    {"errors", "rng"},
+    {"testing.corpus", "testing.corpus_words"},
+    {"registry", "yaml_files"},
+    {"schema", "metrics"},
+    {"tasks"},
+    {"config", "data", "divergences", "dropout", "optim", "samplers"},
+    {"encoder", "heads"},
+    {"model"},
+    {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task"},
+    {"trainer", "zero_shot", "predictor", "methods"},
+    {"experiment"},
+    {"checks", "report"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+PACKAGE = ROOT / "mtdnn"
+
+
+def layer_of(module: str) -> str:
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if parts and parts[0] == "testing" else parts[0] if parts else ""
+
+
+def imported(path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mtdnn":
+            whole = node.module in ("mtdnn", "mtdnn.testing")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if whole else {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("mtdnn.")}
+    return {layer for module in found if (layer := layer_of(module))}
+
+
+def test_imports_go_one_way():
+    checked = 0
+    for path in PACKAGE.rglob("*.py"):
+        layer = layer_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        if layer in ("__init__", "testing.__init__"):
+            continue
+        for name in imported(path) - {layer, "__version__"}:
+            assert RANK[name] < RANK[layer], f"{path.relative_to(ROOT)} ({layer}) must not import from mtdnn.{name}"
+            checked += 1
+    assert checked > 50
+
+
+def test_no_print_and_no_bare_except_in_the_package():
+    for path in PACKAGE.rglob("*.py"):
+        assert not any(
+            isinstance(node, ast.ExceptHandler) and node.type is None for node in ast.walk(ast.parse(path.read_text()))
+        ), path
