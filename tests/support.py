@@ -1,9 +1,12 @@
 """Small tasks, models and batches that the tests share."""
 
+import json
+import random
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from transformers import AutoConfig
 
 from mtdnn.data.batch import Batch, pad_rows
@@ -108,3 +111,66 @@ def toy_batch(task: str, *, dtype: torch.dtype = torch.float32) -> Batch:
         num_rows_U=torch.tensor(counts),
         targets=targets[task],
     )
+
+
+WORDS = "red blue green cat dog bird sees likes eats big small old".split()
+
+
+def write_toy_data(folder: Path, *, rows: int = 48) -> None:
+    """Three learnable tasks as JSON lines, and their definitions."""
+    rng = random.Random(0)
+    for split, count in (("train", rows), ("validation", 16), ("test", 16)):
+        nli, sts, rank = [], [], []
+        for number in range(count):
+            first, second = rng.sample(WORDS, 2)
+            label = rng.choice(["no", "maybe", "yes"])
+            shown = {"no": second, "maybe": f"{first} {second}", "yes": first}[label]
+            tag = f"{split}{number}"
+            nli.append({"uid": tag, "a": f"{first} {tag}", "b": shown, "label": label})
+            score = rng.choice([0, 2.5, 5.0])
+            sts.append({"uid": tag, "a": f"{first} {tag}", "b": f"{first if score else second} x", "label": score})
+            right = rng.randrange(3)
+            for place in range(3):
+                text = f"{first if place == right else second} {place}"
+                target = str(int(place == right))
+                rank.append(
+                    {"uid": f"{tag}-{place}", "group": number, "a": f"{first} {tag}", "b": text, "label": target}
+                )
+        for name, content in (("nli", nli), ("sts", sts), ("rank", rank)):
+            (folder / f"{name}-{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
+    for task in TASKS:
+        layout = {"files": {"path": f"{task.name}-{{split}}.jsonl", "uid": "uid"}}
+        content = {**task.model_dump(mode="json", exclude={"name", "folder"}, exclude_none=True), "data": layout}
+        (folder / f"{task.name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+EXPERIMENT = """
+name: toy
+encoder: {path: tiny, pool: mean, max_length: 32}
+seeds: [1, 2]
+train: {epochs: 2, batch_size: 8, learning_rate: 1e-3}
+stages:
+  joint:
+    kind: joint
+    tasks: [nli, sts, rank]
+    seeds: [1]
+    regularizers: [{type: smart, preset: default}, {type: bregman}]
+  adapt:
+    kind: adapt
+    from: joint
+    tasks: [nli]
+    fractions: [0.25, 1.0]
+    few_shot: {up_to: 0.25, train: {batch_size: 4, min_updates: 6, select: last}}
+systems:
+  mtdnn: [joint, {name: finetune, kind: finetune, from: joint, tasks: [sts], train: {patience: 1}}, adapt]
+  single: [{name: finetune, kind: finetune, tasks: [sts]}]
+"""
+
+
+def write_toy_experiment(folder: Path, *, text: str = EXPERIMENT, **data: Any) -> Path:
+    """The toy data, tasks and an experiment over them; the experiment's path."""
+    (folder / "tasks").mkdir(parents=True)
+    write_toy_data(folder / "tasks", **data)
+    path = folder / "toy.yaml"
+    path.write_text(text)
+    return path

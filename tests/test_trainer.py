@@ -1,0 +1,185 @@
+"""The loop: what it optimises, how it resumes, when it stops."""
+
+import math
+
+import pytest
+import torch
+from support import TASKS, write_toy_data
+
+from mtdnn.data.sources import find_source
+from mtdnn.data.tokenize import load_split
+from mtdnn.errors import NonFiniteError
+from mtdnn.heads.base import build_head
+from mtdnn.objectives.standard import Standard
+from mtdnn.optim import has_fast_bf16, is_exempt, make_schedule
+from mtdnn.regularizers.bregman import Bregman
+from mtdnn.regularizers.smart import Smart
+from mtdnn.samplers.round_robin import RoundRobin
+from mtdnn.tasks import load_tasks
+from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
+from mtdnn.trainer import Step, Trainer, TrainOptions
+
+NAMES = [task.name for task in TASKS]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """(task definitions, splits by task) of the toy data."""
+    folder = tmp_path_factory.mktemp("toy")
+    write_toy_data(folder)
+    registry, tokenizer = load_tasks(folder), tiny_tokenizer()
+    splits = {
+        split: {
+            name: load_split(find_source(registry[name], split), build_head(registry[name]), tokenizer, max_length=32)
+            for name in NAMES
+        }
+        for split in ("train", "validation")
+    }
+    return [registry[name] for name in NAMES], splits
+
+
+def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, **options):
+    definitions, splits = toy
+    chosen = {name: splits["train"][name] for name in tasks}
+    regularizers = {"smart": Smart(), "bregman": Bregman()} if regularized else {}
+    return Trainer(
+        tiny_model(definitions, seed=1),
+        chosen,
+        {name: splits["validation"][name] for name in tasks},
+        objective=Standard(),
+        regularizers=regularizers,
+        sampler=RoundRobin(),
+        options=TrainOptions(**{"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **options}),
+        seed=1,
+        pad_id=0,
+        folder=folder,
+        on_step=on_step,
+    )
+
+
+def test_training_lowers_every_tasks_loss(toy):
+    trainer = trainer_for(toy, regularized=False, epochs=6, learning_rate=3e-3, select="last")
+    history = trainer.run().history
+    for name in NAMES:
+        assert history[-1]["losses"][name] < history[0]["losses"][name]
+
+
+def test_the_same_seed_gives_the_same_weights(toy):
+    first, second = (trainer_for(toy, epochs=1) for _ in range(2))
+    first.run(), second.run()
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+class Cut(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("cut", [1, 7, 17])
+def test_a_run_that_was_cut_off_ends_with_the_same_weights_bit_for_bit(toy, tmp_path, cut, accumulate):
+    options = {"accumulate": accumulate, "save_every": 3}
+    whole = trainer_for(toy, tmp_path / "whole", **options)
+    whole.run()
+
+    def stop(step):
+        if step == cut:
+            raise Cut
+
+    with pytest.raises(Cut):
+        trainer_for(toy, tmp_path / "cut", on_step=stop, **options).run()
+    again = trainer_for(toy, tmp_path / "cut", **options)
+    again.run()
+    assert again.progress.step == whole.progress.step
+    ours, theirs = again.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    teachers = (each.regularizers["bregman"].teacher.state_dict() for each in (again, whole))
+    assert all(torch.equal(a, b) for a, b in zip(*(t.values() for t in teachers), strict=True))
+    for a, b in zip(again.progress.history, whole.progress.history, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_shares_make_the_mean_over_tasks_of_the_mean_over_their_units(toy):
+    trainer = trainer_for(toy, accumulate=4)
+    step = next(trainer.steps())
+    by_task = {}
+    for batch, share in zip(step.batches, step.shares(), strict=True):
+        by_task[batch.task] = by_task.get(batch.task, 0) + share
+    assert by_task == pytest.approx(dict.fromkeys(NAMES, 1 / 3))
+    assert isinstance(step, Step)
+
+
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(toy):
+    gradients = []
+    for options in ({"batch_size": 8, "accumulate": 1}, {"batch_size": 4, "accumulate": 2}):
+        trainer = trainer_for(toy, tasks=["nli"], regularized=False, buckets=False, clip_norm=None, **options)
+        trainer.model.eval()
+        trainer.optimizer.step = lambda: None
+        trainer.run_step(next(trainer.steps()))
+        gradients.append(torch.cat([w.grad.flatten() for w in trainer.model.parameters() if w.grad is not None]))
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy):
+    trainer = trainer_for(toy, tasks=["sts"])
+    with torch.no_grad():
+        trainer.model.head("sts").output.weight.fill_(math.inf)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with pytest.raises(NonFiniteError, match=r"at step 1: task 'sts', rows train\d+"):
+        trainer.run()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+
+
+def test_patience_ends_the_run_and_the_best_weights_are_taken(toy, tmp_path):
+    trainer = trainer_for(toy, tmp_path, regularized=False, epochs=8, patience=1, learning_rate=1e-9)
+    progress = trainer.run()
+    assert progress.epoch < 8
+    best = [each["validation"] for each in progress.history if each["epoch"] == progress.best_epoch]
+    scores = {name: each.metrics for name, each in trainer.validate().items()}
+    assert best == [scores]
+
+
+def test_min_updates_raise_the_number_of_epochs(toy):
+    trainer = trainer_for(toy, tasks=["nli"], epochs=1, min_updates=20)
+    assert trainer.num_epochs == 4  # 48 rows in batches of 8 are 6 updates an epoch
+    assert trainer.num_steps == 24
+
+
+def test_an_epoch_covers_every_unit_of_the_largest_task_exactly_once(toy):
+    plan = trainer_for(toy).plan
+    seen = {name: [] for name in NAMES}
+    for task, units in plan.epoch(0):
+        seen[task] += units
+    largest = max(NAMES, key=lambda name: len(plan._batches(name, 0, 0)))
+    assert sorted(seen[largest]) == list(range(len(plan.data[largest])))
+    for name in NAMES:
+        assert set(seen[name]) == set(range(len(plan.data[name])))
+
+
+def test_epochs_are_reshuffled(toy):
+    plan = trainer_for(toy).plan
+    assert plan.epoch(0) != plan.epoch(1)
+
+
+def test_the_schedule_rises_over_the_warm_up_and_falls_to_zero():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, rates = make_schedule(optimizer, num_steps=10, warmup=0.2), []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:3] == [0.0, 0.5, 1.0]
+    assert rates[-1] == pytest.approx(0.125)
+    assert schedule.get_last_lr()[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "exempt"),
+    [("a.LayerNorm.weight", True), ("norm.weight", True), ("a.dense.bias", True), ("a.dense.weight", False)],
+)
+def test_biases_and_layer_norms_do_not_decay(name, exempt):
+    assert is_exempt(name) is exempt
+
+
+def test_precision_auto_looks_at_the_hardware():
+    assert isinstance(has_fast_bf16(torch.device("cpu")), bool)
+    assert has_fast_bf16(torch.device("meta")) is False
