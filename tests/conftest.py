@@ -6,7 +6,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import pytest
+import torch
 from support import REAL_DATA
+
+
+torch.set_num_threads(1)  # tiny models: threads only wait for each other
 
 
 @pytest.fixture(scope="session", autouse=True)

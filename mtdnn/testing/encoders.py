@@ -30,7 +30,7 @@ def vocabulary() -> dict[str, int]:
     words: set[str] = set()
     for name in corpus.CORPORA:
         for row in corpus.rows(name, "train", size=ROWS_PER_CORPUS):
-            texts = [value for key, value in row.items() if isinstance(value, str) and key != "uid"]
+            texts = [value for key, value in row.items() if isinstance(value, str) and key not in ("uid", "label")]
             words.update(re.findall(r"[a-z]+", " ".join(texts).casefold()))
     characters = string.ascii_lowercase + string.digits + string.punctuation
     pieces = [*SPECIAL.values(), *characters, *(f"##{each}" for each in characters), *sorted(words - set(characters))]
