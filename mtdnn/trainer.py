@@ -243,7 +243,7 @@ class Trainer:
         if not torch.isfinite(value):
             where = "; ".join(f"task '{batch.task}', rows {', '.join(batch.uids)}" for batch in batches)
             raise NonFiniteError(
-                f"loss or gradient is {float(value)} at step {self.progress.step + 1}: {where}. "
+                f"loss or gradient is {float(value.detach())} at step {self.progress.step + 1}: {where}. "
                 "The weights before this step are in the last checkpoint; lower the learning rate or check these rows"
             )
 

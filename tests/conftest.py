@@ -9,7 +9,6 @@ import pytest
 import torch
 from support import REAL_DATA
 
-
 torch.set_num_threads(1)  # tiny models: threads only wait for each other
 
 

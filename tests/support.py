@@ -113,7 +113,7 @@ def toy_batch(task: str, *, dtype: torch.dtype = torch.float32) -> Batch:
     )
 
 
-WORDS = "red blue green cat dog bird sees likes eats big small old".split()
+WORDS = ["red", "blue", "green", "cat", "dog", "bird", "sees", "likes", "eats", "big", "small", "old"]
 
 
 def write_toy_data(folder: Path, *, rows: int = 48) -> None:

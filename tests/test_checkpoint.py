@@ -60,7 +60,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_taken(tmp_path, name, how)
 def test_no_intact_checkpoint_is_an_error(tmp_path):
     save_checkpoint(tmp_path, checkpoint(1))
     damage(tmp_path / "step-00000001" / "state.json", "empty")
-    with pytest.raises(CheckpointError, match="no intact checkpoint in .*state.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"no intact checkpoint in .*state\.json is damaged"):
         load_latest(tmp_path)
 
 

@@ -5,8 +5,8 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "rng"},
-    {"testing.corpus", "testing.corpus_words"},
+    {"errors", "rng", "testing.corpus_words"},
+    {"testing.corpus"},
     {"registry", "yaml_files"},
     {"schema", "metrics"},
     {"tasks"},

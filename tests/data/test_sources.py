@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import NLI, RANK
 
-from mtdnn.data.sources import Faults, find_source
+from mtdnn.data.sources import find_source
 from mtdnn.data.units import read_units
 from mtdnn.errors import DataError
 from mtdnn.heads.base import build_head

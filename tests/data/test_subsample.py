@@ -47,7 +47,7 @@ def test_a_fraction_that_the_file_cannot_hold_is_refused_with_the_largest_possib
 
 
 def test_a_fraction_of_nothing_is_refused():
-    with pytest.raises(DataError, match="is none; the smallest is 0.01"):
+    with pytest.raises(DataError, match=r"is none; the smallest is 0\.01"):
         fraction_size(0.001, full_size=100, available=100, task="t")
 
 

@@ -51,7 +51,7 @@ def test_regression_is_the_squared_error_on_the_raw_score():
 
 def ranking_loss(form):
     head = build_head(RANK.model_copy(update={"head": {"loss": form}}))
-    # groups: (wrong, right), (right), (wrong, right, right); P of the last, from scores log 1, log 2, log 5: 1/8 2/8 5/8
+    # groups: (wrong, right), (right), (wrong, right, right); P of the last: 1/8, 2/8, 5/8
     scores = torch.tensor([LOG(1), LOG(3), 0.7, LOG(1), LOG(2), LOG(5)])
     return head.loss(scores, toy_batch("rank"))
 

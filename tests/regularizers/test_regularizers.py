@@ -15,9 +15,7 @@ from mtdnn.rng import Rng
 
 RNG = Rng("test")
 EVERY = [
-    (name, preset)
-    for name in REGULARIZERS.names()
-    for preset in [None, *getattr(REGULARIZERS.get(name, where=""), "PRESETS")]
+    (name, preset) for name in REGULARIZERS.names() for preset in [None, *REGULARIZERS.get(name, where="").PRESETS]
 ]
 NAMES = [task.name for task in TASKS]
 
