@@ -241,8 +241,9 @@ class DataStore:
             chosen = prefix(_among(order, chosen), rows, max_rows)
         if not chosen:
             raise DataError(f"task '{task}': nothing is left to train on ({counts})")
-        counts["trained_on"] = sum(rows[i] for i in chosen)
-        return data.select(sorted(chosen)), counts
+        chosen_data = data.select(sorted(chosen)).for_training(head, seed=seed)
+        counts["trained_on"] = int(chosen_data.num_rows.sum())
+        return chosen_data, counts
 
 
 def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:

@@ -2,10 +2,10 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from support import EXPERIMENT, ROOT, write_toy_experiment
 
 from mtdnn.config import load_experiment
+from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
 from mtdnn.experiment import Experiment, differences, plan_cells
 from mtdnn.model import load_model
@@ -158,6 +159,20 @@ def test_fractions_are_nested_and_capped(tmp_path):
     assert len(data.train("nli", fraction=None, max_rows=10, seed=1)[0]) == 10
 
 
+def test_training_groups_keep_at_most_so_many_candidates_and_evaluation_groups_all(tmp_path):
+    write_toy_experiment(tmp_path)
+    path = tmp_path / "tasks/rank.yaml"
+    path.write_text(path.read_text().replace("max_candidates: 30", "max_candidates: 2"))
+    data = experiment_at(tmp_path).data
+    train, counts = data.train("rank", fraction=None, max_rows=None, seed=1)
+    batch = make_batch(train, range(8), data.head("rank"), pad_id=0)
+    assert batch.num_rows_U.tolist() == [2] * 8
+    assert batch.targets.view(8, 2).sum(1).tolist() == [1.0] * 8
+    assert len(batch.inputs_NT["input_ids"]) == 16
+    assert counts["trained_on"] == 2 * len(train) == train.num_rows.sum()
+    assert data.split("rank", "validation").num_rows.tolist() == [3] * 16
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -213,43 +228,35 @@ def test_a_cosine_stage_needs_no_training(tmp_path):
     assert {cell.stage.kind for cell in plan_cells(config)} == {"joint", "finetune", "adapt"}
 
 
-def start_run(folder, out):
-    command = [
-        sys.executable,
-        "-m",
-        "mtdnn.cli.main",
-        "run",
-        str(folder / "toy.yaml"),
-        "--task-defs",
-        str(folder / "tasks"),
-    ]
-    code = "import sys; from mtdnn.cli.main import main; sys.argv = sys.argv[1:]; main()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *command[2:], "--out", str(out), "--set", "train.save_every=2"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+@contextmanager
+def running(folder, out):
+    """``mtdnn run`` of the toy experiment as its own process, its output in a file."""
+    code = "from mtdnn.cli.main import main; main()"
+    options = ["--task-defs", str(folder / "tasks"), "--out", str(out), "--set", "train.save_every=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, "run", str(folder / "toy.yaml"), *options]
+    with (
+        (folder / "output.txt").open("w") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        yield process
 
 
 @pytest.mark.slow
 def test_a_run_killed_in_the_joint_stage_ends_with_bit_identical_weights_and_metrics(tmp_path):
     write_toy_experiment(tmp_path, rows=160)
     joint = "mtdnn/joint/joint/full/1"
-    process = start_run(tmp_path, tmp_path / "killed")
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed" / joint / "checkpoint").glob("step-*")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[0].decode()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with running(tmp_path, tmp_path / "killed") as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "killed" / joint / "checkpoint").glob("step-*")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, (tmp_path / "output.txt").read_text()
+            time.sleep(0.02)
+        process.kill()
     assert not (tmp_path / "killed" / joint / "results.json").exists()
     for out in ("killed", "whole"):
-        process = start_run(tmp_path, tmp_path / out)
-        output = process.communicate(timeout=300)[0].decode()
-        assert process.returncode == 0, output
+        with running(tmp_path, tmp_path / out) as process:
+            assert process.wait(timeout=300) == 0, (tmp_path / "output.txt").read_text()
     results = []
     for out in ("killed", "whole"):
         paths = sorted((tmp_path / out).glob("*/*/*/*/*/results.json"))

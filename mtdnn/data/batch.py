@@ -60,7 +60,7 @@ class Batch:
 
 def make_batch(data: TaskSplit, indices: Sequence[int], head: Any, *, pad_id: int) -> Batch:
     """The units at ``indices``, padded to their longest row."""
-    units = data.table[list(indices)]
+    units = data.units(indices)
     types = [row for unit in units["token_type_ids"] for row in unit]
     rows = [row for unit in units["input_ids"] for row in unit]
     labelled = all(len(targets) for targets in units["targets"])

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mtdnn.data.units import Counts, TargetRules, Unit, read_units
 
 FORMAT = 1
 ROWS_AT_ONCE = 2000
+ROW_COLUMNS = ("input_ids", "token_type_ids", "targets")
 SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
@@ -53,18 +54,40 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class TaskSplit:
-    """One tokenised split. A unit is an example, or in ranking a group; its rows are token sequences."""
+    """One tokenised split. A unit is an example, or in ranking a group; its rows are token sequences.
+
+    :param kept: positions of the rows of each unit that are used; None for all.
+    """
 
     task: str
     split: str
     table: datasets.Dataset
     facts: SplitFacts
+    kept: Sequence[Sequence[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
     def select(self, indices: Sequence[int]) -> "TaskSplit":
-        return TaskSplit(self.task, self.split, self.table.select(indices), self.facts)
+        kept = None if self.kept is None else [self.kept[index] for index in indices]
+        return replace(self, table=self.table.select(indices), kept=kept)
+
+    def for_training(self, rules: TargetRules, *, seed: int) -> "TaskSplit":
+        """The same units, each with only those rows that training uses."""
+        named = zip(self.uids, self.targets, strict=True)
+        return replace(self, kept=[rules.keep_rows(targets, key=f"{seed}/{uid}") for uid, targets in named])
+
+    def units(self, indices: Sequence[int]) -> dict[str, list[Any]]:
+        """Columns of some units."""
+        units: dict[str, list[Any]] = self.table[list(indices)]
+        if self.kept is not None:
+            kept = [self.kept[index] for index in indices]
+            for name in ROW_COLUMNS:
+                units[name] = [
+                    [rows[k] for k in keep] if rows else [] for rows, keep in zip(units[name], kept, strict=True)
+                ]
+            units["num_rows"] = [len(keep) for keep in kept]
+        return units
 
     def column(self, name: str) -> Any:
         return self.table.with_format("arrow")[:][name]
@@ -77,6 +100,8 @@ class TaskSplit:
     @cached_property
     def num_rows(self) -> np.ndarray:
         """Rows of each unit: 1, or in ranking the number of candidates."""
+        if self.kept is not None:
+            return np.asarray([len(keep) for keep in self.kept])
         return np.asarray(self.column("num_rows"))
 
     @cached_property
