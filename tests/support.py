@@ -1,7 +1,9 @@
 """Small tasks, models and batches that the tests share."""
 
 import json
+import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.tasks import TaskDef
 
 ROOT = Path(__file__).parent.parent
+MTDNN = [sys.executable, "-c", "from mtdnn.cli.main import main; main()"]  # the command line as its own process
+
+
+def own_process(*, root: Path = ROOT) -> dict[str, str]:
+    """Environment of a process that imports the package from ``root`` and leaves the machine's other core alone."""
+    return {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+
+
 REAL_DATA = ROOT.parent / "shared" / "data"
 BASE = {"version": 1, "data": {"files": {"path": "{split}.jsonl"}}, "target": "label"}
 PAIR = {"inputs": {"text_a": "a", "text_b": "b"}}

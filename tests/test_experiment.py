@@ -1,16 +1,14 @@
 """Stages x tasks x fractions x seeds: the plan, skipping what is done, leaks, and being killed."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import EXPERIMENT, ROOT, write_toy_experiment
+from support import EXPERIMENT, MTDNN, own_process, write_toy_experiment
 
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
@@ -231,13 +229,11 @@ def test_a_cosine_stage_needs_no_training(tmp_path):
 @contextmanager
 def running(folder, out):
     """``mtdnn run`` of the toy experiment as its own process, its output in a file."""
-    code = "from mtdnn.cli.main import main; main()"
     options = ["--task-defs", str(folder / "tasks"), "--out", str(out), "--set", "train.save_every=2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, "run", str(folder / "toy.yaml"), *options]
+    command = [*MTDNN, "run", str(folder / "toy.yaml"), *options]
     with (
         (folder / "output.txt").open("w") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+        subprocess.Popen(command, env=own_process(), stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         yield process
 

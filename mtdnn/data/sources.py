@@ -50,7 +50,7 @@ class Faults:
 
     def raise_if_any(self, subject: str) -> None:
         if self.messages:
-            raise DataError(f"{subject}: {len(self.messages)} bad rows\n{listed(self.messages)}")
+            raise DataError(f"{subject}: faults: {len(self.messages)}\n{listed(self.messages)}")
 
 
 @dataclass(frozen=True)

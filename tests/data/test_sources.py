@@ -112,7 +112,7 @@ def test_a_bad_row_is_named_with_file_line_column_and_value(tmp_path, row, messa
 def test_all_bad_rows_are_counted_and_the_first_twenty_shown(tmp_path):
     (tmp_path / "x.jsonl").write_text(lines_of([{**GOOD[0], "label": f"wrong{i}"} for i in range(25)]))
     message = faults_of(task_at(tmp_path, "x.jsonl"))
-    assert "25 bad rows" in message
+    assert "faults: 25" in message
     assert "x.jsonl:20: " in message
     assert "x.jsonl:21: " not in message
     assert "... and 5 more" in message

@@ -1,0 +1,227 @@
+"""Every verb as a user types it: what is printed, what is written, and how a mistake is shown."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from support import MTDNN, ROOT, own_process, write_toy_experiment
+
+from mtdnn.cli.main import main
+
+WORDS_AND_LABELS = [("good", "pos"), ("bad", "neg"), ("fine", "pos"), ("dull", "neg")]
+ONLY_JOINT = "systems={mtdnn: [joint]}"
+
+
+@pytest.fixture
+def mtdnn(monkeypatch, capsys):
+    """Run a command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mtdnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with one joint model, trained by the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_toy_experiment(folder)
+    command = [*MTDNN, "run", "toy.yaml", "--task-defs", "tasks", "--set", ONLY_JOINT, "--out", "out"]
+    done = subprocess.run(
+        command, cwd=folder, env=own_process(), capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_run_prints_the_table_and_says_where_the_rest_is(trained):
+    folder, done = trained
+    assert "mean ± sd over n seeds" in done.stdout
+    assert re.search(r"mtdnn\W+joint\W+nli", done.stdout)
+    assert "1 of 1 cells were trained now" in done.stdout
+    assert json.loads((folder / "out/results.json").read_text())[0]["system"] == "mtdnn"
+    assert "| mtdnn | joint | sts |" in (folder / "out/results.md").read_text()
+
+
+def test_a_second_run_says_that_nothing_was_left(trained, mtdnn):
+    folder, _ = trained
+    code, out, _ = mtdnn(
+        "run",
+        folder / "toy.yaml",
+        "--task-defs",
+        folder / "tasks",
+        "--set",
+        ONLY_JOINT,
+        "--out",
+        folder / "out",
+    )
+    assert code == 0
+    assert "nothing was left to train" in out
+
+
+def test_a_plan_names_every_cell_and_trains_nothing(tmp_path, mtdnn):
+    write_toy_experiment(tmp_path)
+    code, out, _ = mtdnn(
+        "run", tmp_path / "toy.yaml", "--plan", "--task-defs", tmp_path / "tasks", "--out", tmp_path / "out"
+    )
+    assert code == 0
+    assert out.count("to do") == 9
+    assert "mtdnn/adapt/nli/0.25/2" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_gives_each_metric_with_its_interval_and_the_predictions(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    model = folder / "out/mtdnn/joint/joint/full/1/model"
+    stored = json.loads((model.parent / "results.json").read_text())["metrics"]["nli"]["test"]["values"]["accuracy"]
+    code, out, _ = mtdnn(
+        "evaluate",
+        model,
+        "--task",
+        "nli",
+        "--split",
+        "test",
+        "--task-defs",
+        folder / "tasks",
+        "--out",
+        tmp_path / "p.jsonl",
+    )
+    assert code == 0
+    assert f"{100 * stored:.2f}" in out
+    assert re.search(r"\d+\.\d\d to \d+\.\d\d", out)
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    right = [row["label"] == ["no", "maybe", "yes"][row["target"]] for row in rows]
+    assert sum(right) / len(right) == pytest.approx(stored)
+
+
+def test_predict_keeps_the_order_and_answers_for_several_tasks(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    model = folder / "out/mtdnn/joint/joint/full/1/model"
+    source = folder / "tasks/nli-test.jsonl"
+    code, out, _ = mtdnn("predict", model, source, "--task", "nli,sts")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [set(row) for row in rows] == [{"nli", "sts"}] * 16
+    stored = (model.parent / "predictions-nli-test.jsonl").read_text().splitlines()
+    for row, line in zip(rows, stored, strict=True):
+        expected = json.loads(line)
+        assert row["nli"]["label"] == expected["label"]
+        assert row["nli"]["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    out_file = tmp_path / "out.jsonl"
+    mtdnn("predict", model, source, "--task", "nli", "--out", out_file)
+    assert len(out_file.read_text().splitlines()) == 16
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_predict_reads_other_formats_by_the_names_text_a_and_text_b(trained, mtdnn, tmp_path, suffix):
+    folder, _ = trained
+    model = folder / "out/mtdnn/joint/joint/full/1/model"
+    path = tmp_path / f"in{suffix}"
+    path.write_text("text_a,text_b\nred cat,cat\n" if suffix == ".csv" else "red cat\n")
+    code, out, err = mtdnn("predict", model, path, "--task", "nli")
+    if suffix == ".csv":
+        assert code == 0
+        assert json.loads(out)["nli"]["label"] in ("no", "maybe", "yes")
+    else:
+        assert code == 4
+        assert "task 'nli' reads ['a', 'b']; the row has ['text_a']" in err
+
+
+def test_check_counts_what_is_there_and_fails_on_what_is_wrong(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    code, out, _ = mtdnn("check", "nli", "--task-defs", folder / "tasks")
+    assert code == 0
+    assert re.search(r"nli\W+train\W+48\W+48", out)
+    write_toy_experiment(tmp_path)
+    path = tmp_path / "tasks/nli-train.jsonl"
+    path.write_text(path.read_text() + json.dumps({"uid": "x", "a": "", "b": "cat", "label": "perhaps"}) + "\n")
+    code, out, err = mtdnn("check", "nli", "--task-defs", tmp_path / "tasks")
+    assert code == 4
+    assert "nli-train.jsonl:49: column 'a': empty" in err
+    assert "nli-train.jsonl:49: column 'label': unknown label 'perhaps'" in err
+    assert "Traceback" not in err
+
+
+def test_tasks_list_and_show_name_the_shipped_ones(mtdnn):
+    code, out, _ = mtdnn("tasks", "list")
+    assert code == 0
+    shipped = {path.stem for path in (ROOT / "task_defs").glob("*.yaml")}
+    assert len(shipped) >= 30
+    assert all(name in out for name in shipped)
+    code, out, _ = mtdnn("tasks", "show", "scitail")
+    assert code == 0
+    assert "kind: classification" in out
+
+
+def test_methods_list_and_show_give_summary_options_and_presets(mtdnn):
+    code, out, _ = mtdnn("methods", "list")
+    assert code == 0
+    assert all(name in out for name in ("smart", "bregman", "round_robin", "proportional", "standard"))
+    code, out, _ = mtdnn("methods", "show", "smart")
+    assert code == 0
+    assert "official-2020-08" in out
+    assert "Algorithm 1" in out
+    assert mtdnn("methods", "show", "smrt")[0] == 3
+
+
+def test_a_user_s_own_csv_becomes_a_task_that_trains(mtdnn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reviews = [(f"really {word} film number {i}", label) for i in range(30) for word, label in WORDS_AND_LABELS]
+    with (tmp_path / "My reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("Review Text", "Sentiment"), *reviews])
+    code, out, _ = mtdnn("tasks", "new", "--data", "My reviews.csv")
+    assert code == 0
+    assert "text_a: 'Review Text' (guessed" in out
+    assert "target: 'Sentiment' (guessed" in out
+    assert "mtdnn check My_reviews" in out
+    code, out, _ = mtdnn("check", "My_reviews")
+    assert code == 0
+    small = ("--set", "encoder.path=tiny", "--set", "train.epochs=1", "--set", "train.min_updates=1")
+    code, out, err = mtdnn(
+        "run", "own_task", *small, "--set", "seeds=[1]", "--set", "stages.finetune.tasks=[My_reviews]"
+    )
+    assert code == 0, err
+    assert re.search(r"smart\W+finetune\W+My_reviews\W+accuracy", out)
+    code, _, err = mtdnn("tasks", "new", "--data", "My reviews.csv")
+    assert code == 3
+    assert "is there already" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "quickstrat"), 3, "Did you mean 'quickstart'"),
+        (("run", "missing/file.yaml"), 3, "missing/file.yaml"),
+        (("run", "quickstart", "--set", "train.epohs=3"), 3, "Did you mean 'epochs'"),
+        (("run", "quickstart", "--set", "encoder.path=no/where", "--out", "{tmp}"), 5, "no/where"),
+        (("run", "own_task", "--data-dir", "{tmp}", "--out", "{tmp}"), 4, "{tmp}"),
+        (("tasks", "show", "scitial"), 3, "Did you mean 'scitail'"),
+        (("tasks", "new", "--data", "{tmp}/none.csv"), 4, "no such file"),
+        (("evaluate", "{tmp}", "--task", "nli"), 6, "{tmp}"),
+        (("predict", "{tmp}/model", "in.txt", "--task", "nli"), 6, "{tmp}/model"),
+    ],
+)
+def test_a_mistake_is_one_message_with_its_own_exit_code(mtdnn, tmp_path, arguments, code, message):
+    filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    ended, _, err = mtdnn(*filled)
+    assert ended == code, err
+    assert message.replace("{tmp}", str(tmp_path)) in err.replace("\n", "")
+    assert "Traceback" not in err
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys\nsys.argv = ['mtdnn', '--help']\nfrom mtdnn.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in ("run", "evaluate", "predict", "check", "tasks", "methods"))

