@@ -1,7 +1,8 @@
 """The errors a user can mend: each says the place, the value found and the remedy, and has an exit code of its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 MAX_SHOWN = 20
 
@@ -56,3 +57,12 @@ def listed(faults: Sequence[str]) -> str:
     if len(faults) > MAX_SHOWN:
         shown.append(f"... and {len(faults) - MAX_SHOWN} more")
     return "\n".join(shown)
+
+
+def faults_of(check: Callable[[], Any]) -> list[str]:
+    """The message of the error that a check raises; nothing when it raises none."""
+    try:
+        check()
+    except MtdnnError as error:
+        return [str(error)]
+    return []

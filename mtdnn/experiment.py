@@ -1,4 +1,4 @@
-"""Stages x tasks x fractions x seeds: what there is to do, what is done already, and the results of it all."""
+"""Runs the cells of an experiment that are not done yet, and keeps the results of all."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property, partial
+from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,114 +18,22 @@ import transformers
 import mtdnn
 from mtdnn import encoder as enc
 from mtdnn.checkpoint import write_json_atomically
-from mtdnn.config import ExperimentConfig, HeadStart, StageConfig, TrainConfig
-from mtdnn.data.sources import Source, find_source
-from mtdnn.data.subsample import fraction_size, prefix, seeded_order
-from mtdnn.data.tokenize import TaskSplit, load_split
-from mtdnn.encoder import load_tokenizer
-from mtdnn.errors import ConfigError, DataError, MtdnnError, listed
+from mtdnn.config import ExperimentConfig, HeadStart, TrainConfig
+from mtdnn.data_store import EVALUATED, DataStore
+from mtdnn.errors import ConfigError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.heads.base import Head, build_head
+from mtdnn.heads.base import build_head
+from mtdnn.methods import build_methods
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MultiTaskModel, load_model
-from mtdnn.objectives.base import OBJECTIVES, Objective
-from mtdnn.registry import build
-from mtdnn.regularizers.base import REGULARIZERS, Regularizer
-from mtdnn.samplers.base import SAMPLERS, Sampler
-from mtdnn.tasks import SPLITS, Split, TaskDef, TaskRegistry, check_names
+from mtdnn.plan import Cell, plan_cells
+from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.testing import encoders
 from mtdnn.trainer import Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
-NO_FRACTION: Sequence[float | None] = (None,)
-EVALUATED: tuple[Split, ...] = ("validation", "test")
 NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model to train and evaluate.
-
-    :param upstream: the cell whose weights it starts from.
-    """
-
-    system: str
-    stage: StageConfig
-    tasks: tuple[str, ...]
-    fraction: float | None
-    seed: int
-    upstream: "Cell | None" = None
-
-    @property
-    def path(self) -> Path:
-        """``<system>/<stage>/<task>/<fraction>/<seed>`` below the run's folder."""
-        task = "joint" if self.stage.kind == "joint" else self.tasks[0]
-        fraction = "full" if self.fraction is None else f"{self.fraction:g}"
-        return Path(self.system, self.stage.name, task, fraction, str(self.seed))
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-def plan_cells(config: ExperimentConfig) -> list[Cell]:
-    """Every cell of an experiment, each after the one it starts from."""
-    cells: list[Cell] = []
-    for system, stages in config.systems.items():
-        by_stage: dict[str, list[Cell]] = {}
-        for stage in stages:
-            earlier = by_stage.get(stage.from_ or "", [])
-            made = list(_cells_of(system, stage, stage.seeds or config.seeds, earlier))
-            by_stage[stage.name] = made
-            cells += made
-    return cells
-
-
-def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Sequence[Cell]) -> Iterator[Cell]:
-    groups = [tuple(stage.tasks)] if stage.kind == "joint" else [(task,) for task in stage.tasks]
-    for tasks in groups:
-        for fraction in stage.fractions or NO_FRACTION:
-            for seed in [0] if stage.kind == "cosine" else seeds:
-                same = [c for c in earlier if c.seed == seed] or [c for c in earlier if c.seed == earlier[0].seed]
-                fitting = [c for c in same if c.stage.kind == "joint" or c.tasks == tasks]
-                if stage.from_ is not None and not fitting:
-                    raise ConfigError(f"systems.{system}: stage '{stage.name}' has no '{stage.from_}' for {tasks[0]}")
-                yield Cell(system, stage, tasks, fraction, seed, fitting[0] if fitting else None)
-
-
-@dataclass(frozen=True)
-class Methods:
-    """A stage's components, built from their options."""
-
-    objective: Objective
-    regularizers: dict[str, Regularizer]
-    sampler: Sampler
-
-
-def build_methods(stage: StageConfig, *, where: str) -> Methods:
-    """The components that a stage names; ConfigError with every fault in them."""
-    faults: list[str] = []
-
-    def made(registry: Any, options: Mapping[str, Any], key: str) -> Any:
-        try:
-            return build(registry, options, where=f"{where}.{key}")
-        except ConfigError as error:
-            faults.append(str(error))
-
-    regularizers: dict[str, Regularizer] = {}
-    for index, options in enumerate(stage.regularizers):
-        name = str(options.get("type", index))
-        if name in regularizers:
-            faults.append(f"{where}.regularizers[{index}]: '{name}' stands twice")
-        regularizers[name] = made(REGULARIZERS, options, f"regularizers[{index}]")
-    methods = Methods(
-        objective=made(OBJECTIVES, stage.objective, "objective"),
-        regularizers=regularizers,
-        sampler=made(SAMPLERS, stage.sampler, "sampler"),
-    )
-    if faults:
-        raise ConfigError(listed(faults))
-    return methods
 
 
 def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
@@ -143,112 +51,12 @@ def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
         raise ConfigError(listed(list(dict.fromkeys(faults))))
 
 
-def faults_of(check: Callable[[], Any]) -> list[str]:
-    """The message of the error that a check raises; nothing when it raises none."""
-    try:
-        check()
-    except MtdnnError as error:
-        return [str(error)]
-    return []
-
-
 def task_faults(task: TaskDef) -> list[str]:
     """Unknown metrics and head options of a definition."""
     faults = faults_of(partial(build_head, task))
     for metric in task.metrics:
         faults += faults_of(partial(METRICS.get, metric, where=f"task '{task.name}': metrics"))
     return faults
-
-
-class DataStore:
-    """Every split of every task of an experiment, tokenised on demand and kept."""
-
-    def __init__(self, config: ExperimentConfig, registry: TaskRegistry, *, data_dir: Path | None):
-        self.config, self.registry, self.data_dir = config, registry, data_dir
-        self._splits: dict[tuple[str, str], TaskSplit] = {}
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        return (
-            encoders.tiny_tokenizer()
-            if self.config.encoder.path == "tiny"
-            else load_tokenizer(self.config.encoder.path)
-        )
-
-    def head(self, task: str) -> Head:
-        return build_head(self.registry[task])
-
-    def source(self, task: str, split: str) -> Source:
-        return find_source(self.registry[task], split, layout=self.layout(task), data_dir=self.data_dir)
-
-    def layout(self, task: str) -> str | None:
-        wanted = self.config.data.layout
-        return wanted if wanted and getattr(self.registry[task].data, wanted) is not None else None
-
-    def split(self, task: str, split: str) -> TaskSplit:
-        if (task, split) not in self._splits:
-            self._splits[task, split] = load_split(
-                self.source(task, split), self.head(task), self.tokenizer, max_length=self.config.encoder.max_length
-            )
-        return self._splits[task, split]
-
-    def labelled(self, task: str, split: str) -> bool:
-        """Whether the layout at hand declares the split, with labels."""
-        wanted = self.layout(task) or ("files" if self.data_dir and self.registry[task].data.files else None)
-        layout = self.registry[task].layout(wanted)
-        return split in layout.splits and split not in layout.unlabelled
-
-    def check(self, names: Sequence[str]) -> None:
-        """Read every split of these tasks, so that all bad rows are named before anything is trained."""
-        faults: list[str] = []
-        for task in names:
-            for split in SPLITS:
-                if self.labelled(task, split):
-                    faults += faults_of(partial(self.split, task, split))
-        if faults:
-            raise DataError("\n".join(faults))
-
-    @cached_property
-    def held_out(self) -> set[str]:
-        """Text pairs of the validation and test splits of all tasks of the experiment."""
-        return {
-            key
-            for task in self.config.tasks()
-            for split in EVALUATED
-            if self.labelled(task, split)
-            for keys in self.split(task, split).pair_keys
-            for key in keys
-        }
-
-    def train(
-        self, task: str, *, fraction: float | None, max_rows: int | None, seed: int
-    ) -> tuple[TaskSplit, dict[str, int]]:
-        """The training units of a cell, and how many were left out why."""
-        data, head = self.split(task, "train"), self.head(task)
-        rows = data.num_rows.tolist()
-        chosen = [i for i, targets in enumerate(data.targets) if head.trainable(targets)]
-        counts = {"rows": sum(rows), "without_loss": len(data) - len(chosen)}
-        order = seeded_order(data.uids, head.strata(data.targets), seed=seed)
-        if fraction is not None:
-            full = self.registry[task].data.full_size
-            size = fraction_size(fraction, full_size=full, available=data.facts.counts.available, task=task)
-            chosen = _among(prefix(order, rows, size), chosen)
-        if self.config.data.drop_leaks:
-            clean = [i for i in chosen if not self.held_out.intersection(data.pair_keys[i])]
-            counts["leaks_dropped"] = len(chosen) - len(clean)
-            chosen = clean
-        if max_rows is not None:
-            chosen = prefix(_among(order, chosen), rows, max_rows)
-        if not chosen:
-            raise DataError(f"task '{task}': nothing is left to train on ({counts})")
-        chosen_data = data.select(sorted(chosen)).for_training(head, seed=seed)
-        counts["trained_on"] = int(chosen_data.num_rows.sum())
-        return chosen_data, counts
-
-
-def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:
-    keep = set(allowed)
-    return [index for index in order if index in keep]
 
 
 class Experiment:

@@ -1,17 +1,53 @@
-"""What ``mtdnn methods`` says of the registered methods: their docstrings, options and presets."""
+"""The methods of a stage, built from its options; and what ``mtdnn methods`` says of those there are."""
 
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtdnn.errors import ConfigError, unknown
-from mtdnn.objectives.base import OBJECTIVES
-from mtdnn.registry import Registry, options_of
-from mtdnn.regularizers.base import REGULARIZERS
-from mtdnn.samplers.base import SAMPLERS
+from mtdnn.config import StageConfig
+from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.objectives.base import OBJECTIVES, Objective
+from mtdnn.registry import Registry, build, options_of
+from mtdnn.regularizers.base import REGULARIZERS, Regularizer
+from mtdnn.samplers.base import SAMPLERS, Sampler
 
 REGISTRIES: tuple[Registry[Any], ...] = (OBJECTIVES, REGULARIZERS, SAMPLERS)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """A stage's components, built from their options."""
+
+    objective: Objective
+    regularizers: dict[str, Regularizer]
+    sampler: Sampler
+
+
+def build_methods(stage: StageConfig, *, where: str) -> Methods:
+    """The components that a stage names; ConfigError with every fault in them."""
+    faults: list[str] = []
+
+    def made(registry: Any, options: Mapping[str, Any], key: str) -> Any:
+        try:
+            return build(registry, options, where=f"{where}.{key}")
+        except ConfigError as error:
+            faults.append(str(error))
+
+    regularizers: dict[str, Regularizer] = {}
+    for index, options in enumerate(stage.regularizers):
+        name = str(options.get("type", index))
+        if name in regularizers:
+            faults.append(f"{where}.regularizers[{index}]: '{name}' stands twice")
+        regularizers[name] = made(REGULARIZERS, options, f"regularizers[{index}]")
+    methods = Methods(
+        objective=made(OBJECTIVES, stage.objective, "objective"),
+        regularizers=regularizers,
+        sampler=made(SAMPLERS, stage.sampler, "sampler"),
+    )
+    if faults:
+        raise ConfigError(listed(faults))
+    return methods
 
 
 @dataclass(frozen=True)

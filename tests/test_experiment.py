@@ -13,8 +13,9 @@ from support import EXPERIMENT, MTDNN, own_process, write_toy_experiment
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
-from mtdnn.experiment import Experiment, differences, plan_cells
+from mtdnn.experiment import Experiment, differences
 from mtdnn.model import load_model
+from mtdnn.plan import plan_cells
 from mtdnn.tasks import load_tasks
 
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"encoder", "heads"},
     {"model"},
     {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task"},
-    {"trainer", "zero_shot", "predictor", "methods"},
+    {"trainer", "zero_shot", "predictor", "methods", "plan", "data_store"},
     {"experiment"},
     {"checks", "report"},
     {"cli"},

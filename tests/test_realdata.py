@@ -6,7 +6,8 @@ from support import REAL_DATA
 
 from mtdnn.checks import check_tasks
 from mtdnn.config import ExperimentConfig, load_experiment
-from mtdnn.experiment import Experiment, plan_cells
+from mtdnn.experiment import Experiment
+from mtdnn.plan import plan_cells
 from mtdnn.tasks import load_tasks, shipped
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]

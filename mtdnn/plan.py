@@ -1,0 +1,60 @@
+"""What there is to do in an experiment: stages x tasks x fractions x seeds, each after what it starts from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtdnn.config import ExperimentConfig, StageConfig
+from mtdnn.errors import ConfigError
+
+NO_FRACTION: Sequence[float | None] = (None,)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train and evaluate.
+
+    :param upstream: the cell whose weights it starts from.
+    """
+
+    system: str
+    stage: StageConfig
+    tasks: tuple[str, ...]
+    fraction: float | None
+    seed: int
+    upstream: "Cell | None" = None
+
+    @property
+    def path(self) -> Path:
+        """``<system>/<stage>/<task>/<fraction>/<seed>`` below the run's folder."""
+        task = "joint" if self.stage.kind == "joint" else self.tasks[0]
+        fraction = "full" if self.fraction is None else f"{self.fraction:g}"
+        return Path(self.system, self.stage.name, task, fraction, str(self.seed))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def plan_cells(config: ExperimentConfig) -> list[Cell]:
+    """Every cell of an experiment, each after the one it starts from."""
+    cells: list[Cell] = []
+    for system, stages in config.systems.items():
+        by_stage: dict[str, list[Cell]] = {}
+        for stage in stages:
+            earlier = by_stage.get(stage.from_ or "", [])
+            made = list(_cells_of(system, stage, stage.seeds or config.seeds, earlier))
+            by_stage[stage.name] = made
+            cells += made
+    return cells
+
+
+def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Sequence[Cell]) -> Iterator[Cell]:
+    groups = [tuple(stage.tasks)] if stage.kind == "joint" else [(task,) for task in stage.tasks]
+    for tasks in groups:
+        for fraction in stage.fractions or NO_FRACTION:
+            for seed in [0] if stage.kind == "cosine" else seeds:
+                same = [c for c in earlier if c.seed == seed] or [c for c in earlier if c.seed == earlier[0].seed]
+                fitting = [c for c in same if c.stage.kind == "joint" or c.tasks == tasks]
+                if stage.from_ is not None and not fitting:
+                    raise ConfigError(f"systems.{system}: stage '{stage.name}' has no '{stage.from_}' for {tasks[0]}")
+                yield Cell(system, stage, tasks, fraction, seed, fitting[0] if fitting else None)
