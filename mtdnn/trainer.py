@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
 
 log = logging.getLogger(__name__)
+TERMINAL_PAUSE, HEARTBEAT = 0.2, 60.0  # seconds between two progress lines, on a terminal and in a log file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class TrainOptions:
     :param clip_norm: global norm of the gradient, or None for no clipping.
     :param select: ``best`` validation score (mean of the tasks' first metrics), or the ``last`` step.
     :param patience: epochs without a better score after which training stops; None for never.
-    :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch only.
+    :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
+        best`` there is also one whenever the score is the best so far.
     """
 
     epochs: int = 3
@@ -178,7 +181,8 @@ class Trainer:
             regularizer.begin(self.model, num_steps=self.num_steps)
         self.resume()
         self.model.train()
-        with tqdm(total=self.num_steps, initial=self.progress.step, unit="step", dynamic_ncols=True) as bar:
+        pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
+        with tqdm(total=self.num_steps, initial=self.progress.step, unit="step", mininterval=pause) as bar:
             while self.progress.epoch < self.num_epochs and not self.out_of_patience():
                 self.run_epoch(bar)
         self.select()
@@ -267,7 +271,8 @@ class Trainer:
                 progress.best_score, progress.best_step, progress.best_epoch = score, progress.step, progress.epoch
             log.info("epoch %d: validation %.4f", progress.epoch, score)
         progress.history.append(record)
-        self.save()
+        if progress.best_step == progress.step or self.options.save_every is None:
+            self.save()
 
     def validate(self) -> dict[str, Evaluation]:
         size = self.options.eval_batch_size
