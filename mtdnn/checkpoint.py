@@ -48,7 +48,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)
         staged.mkdir()
         for name, tensors in checkpoint.parts.items():
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, staged / f"{name}.safetensors")
@@ -57,8 +56,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best
         _write_json(staged / "manifest.json", {"format": FORMAT, "files": hashes})
         for path in [*staged.iterdir(), staged]:
             _flush(path)
+        replaced = folder / f".replaced-{final.name}"
+        if final.exists():
+            final.rename(replaced)
         staged.rename(final)
         _flush(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         needed = sum(v.numel() * v.element_size() for part in checkpoint.parts.values() for v in part.values())
@@ -66,7 +69,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best
     kept = {path for _, path in list_checkpoints(folder)[:keep]} | {folder / f"step-{best or 0:08d}"}
     for _, path in list_checkpoints(folder):
         if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+            path.rename(folder / f".deleted-{path.name}")
+    for path in folder.glob(".deleted-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -78,10 +83,10 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is intact; None when there is none at all.
 
-    A damaged one is passed over with a warning that names the damage.
+    One that a kill left half replaced counts too. A damaged one is passed over with a warning that names the damage.
     """
     faults = []
-    for _, path in list_checkpoints(folder):
+    for path in [*(path for _, path in list_checkpoints(folder)), *folder.glob(".replaced-step-*")]:
         try:
             loaded = load_checkpoint(path)
         except CheckpointError as error:

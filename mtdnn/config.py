@@ -14,6 +14,14 @@ from mtdnn.yaml_files import YamlFile, load_yaml, parse_yaml
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 StageKind = Literal["joint", "finetune", "adapt", "cosine"]
+SWITCHED_OFF_BY_NULL = ("clip_norm", "patience", "save_every")
+
+
+def check_distinct(values: Sequence[Any], *, where: str) -> None:
+    """ValueError that names what stands twice: it would be trained once and counted as two."""
+    twice = [value for index, value in enumerate(values) if value in values[:index]]
+    if twice:
+        raise ValueError(f"{where}: {', '.join(map(str, twice))} stands twice")
 
 
 class EncoderConfig(Strict):
@@ -42,7 +50,10 @@ class DataConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """See :class:`mtdnn.trainer.TrainOptions`; what is not given comes from the level above."""
+    """See :class:`mtdnn.trainer.TrainOptions`; what is not given comes from the level above.
+
+    ``null`` switches ``clip_norm``, ``patience`` and ``save_every`` off; elsewhere it is as if not given.
+    """
 
     epochs: Count | None = None
     min_updates: Annotated[int, Field(ge=0)] | None = None
@@ -63,14 +74,26 @@ class TrainConfig(Strict):
         return TrainConfig(**{**base.given(), **self.given()})
 
     def given(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True)
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if value is not None or name in SWITCHED_OFF_BY_NULL}
+
+
+FEW_SHOT = TrainConfig(batch_size=8, min_updates=200, select="last")
 
 
 class FewShot(Strict):
-    """How small fractions are trained: the validation labels are more than the training's and must not choose."""
+    """How small fractions are trained: the validation labels are more than the training's and must not choose.
+
+    :param up_to: the largest fraction that counts as small.
+    :param train: options over batches of 8, at least 200 updates and the last checkpoint.
+    """
 
     up_to: Share = 0.01
-    train: TrainConfig = TrainConfig(batch_size=8, min_updates=200, select="last")
+    train: TrainConfig = TrainConfig()
+
+    @property
+    def options(self) -> TrainConfig:
+        return self.train.over(FEW_SHOT)
 
 
 class HeadStart(Strict):
@@ -86,6 +109,7 @@ class StageConfig(Strict):
     :param kind: ``joint``: one model on all tasks. ``finetune``: a model a task. ``adapt``: a model a task and
         fraction. ``cosine``: no training; the encoder's own cosine of both texts.
     :param from_: an earlier stage of the same system whose weights this one starts from.
+    :param head: ``fresh``, or another task's to start from; by default the checkpoint's own where it has the task.
     :param seeds: the stage's own seeds; a later stage's seed that is not among them starts from the first.
     """
 
@@ -98,7 +122,7 @@ class StageConfig(Strict):
     regularizers: list[dict[str, Any]] = []
     fractions: list[Share] = []
     seeds: list[int] | None = None
-    head: Literal["fresh"] | HeadStart = "fresh"
+    head: Literal["fresh"] | HeadStart | None = None
     train: TrainConfig = TrainConfig()
     few_shot: FewShot = FewShot()
     max_train_rows: Count | None = None
@@ -108,6 +132,8 @@ class StageConfig(Strict):
     def _consistent(self) -> "StageConfig":
         if (self.kind == "adapt") != bool(self.fractions):
             raise ValueError(f"fractions belong to adapt stages, which need them; stage '{self.name}' is {self.kind}")
+        for name, values in (("tasks", self.tasks), ("fractions", self.fractions), ("seeds", self.seeds or [])):
+            check_distinct(values, where=f"stage '{self.name}': {name}")
         return self
 
     @property
@@ -128,6 +154,7 @@ class ExperimentConfig(Strict):
 
     @model_validator(mode="after")
     def _stages_follow(self) -> "ExperimentConfig":
+        check_distinct(self.seeds, where="seeds")
         for system, stages in self.systems.items():
             names: list[str] = []
             for stage in stages:
@@ -170,6 +197,9 @@ def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentC
     data: dict[str, Any] = dict(file.data)
     sizes = data.pop("sizes", None) or {}
     for key, value in _expanded(overrides, sizes, file):
+        known = data.get("stages") or {}
+        if key.startswith("stages.") and key.split(".")[1] not in known:
+            raise ConfigError(f"--set {key}: {unknown('stage', key.split('.')[1], known)}")
         data = _with_value(data, key.split("."), value)
     data["systems"] = _resolve_systems(data, file)
     data.pop("stages", None)

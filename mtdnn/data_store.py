@@ -9,11 +9,10 @@ from mtdnn.config import ExperimentConfig
 from mtdnn.data.sources import Source, find_source
 from mtdnn.data.subsample import fraction_size, prefix, seeded_order
 from mtdnn.data.tokenize import TaskSplit, load_split
-from mtdnn.encoder import load_tokenizer
 from mtdnn.errors import DataError, faults_of
 from mtdnn.heads.base import Head, build_head
+from mtdnn.pretrained import tokenizer_of
 from mtdnn.tasks import SPLITS, Split, TaskRegistry
-from mtdnn.testing import encoders
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
@@ -27,11 +26,7 @@ class DataStore:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return (
-            encoders.tiny_tokenizer()
-            if self.config.encoder.path == "tiny"
-            else load_tokenizer(self.config.encoder.path)
-        )
+        return tokenizer_of(self.config.encoder)
 
     def head(self, task: str) -> Head:
         return build_head(self.registry[task])
@@ -81,27 +76,29 @@ class DataStore:
     def train(
         self, task: str, *, fraction: float | None, max_rows: int | None, seed: int
     ) -> tuple[TaskSplit, dict[str, int]]:
-        """The training units of a cell, and how many were left out why."""
+        """The training units of a cell, and how many rows were left out why."""
         data, head = self.split(task, "train"), self.head(task)
-        rows = data.num_rows.tolist()
+        cut = data.for_training(head, seed=seed)
+        rows, kept = data.num_rows, cut.num_rows
         chosen = [i for i, targets in enumerate(data.targets) if head.trainable(targets)]
-        counts = {"rows": sum(rows), "without_loss": len(data) - len(chosen)}
+        counts = {"rows": int(rows.sum()), "truncated": data.facts.truncated}
+        counts["without_loss"] = counts["rows"] - int(rows[chosen].sum())
         order = seeded_order(data.uids, head.strata(data.targets), seed=seed)
         if fraction is not None:
             full = self.registry[task].data.full_size
             size = fraction_size(fraction, full_size=full, available=data.facts.counts.available, task=task)
-            chosen = _among(prefix(order, rows, size), chosen)
+            chosen = _among(prefix(order, rows.tolist(), size), chosen)
         if self.config.data.drop_leaks:
             clean = [i for i in chosen if not self.held_out.intersection(data.pair_keys[i])]
-            counts["leaks_dropped"] = len(chosen) - len(clean)
+            counts["leaks_dropped"] = int(rows[chosen].sum() - rows[clean].sum())
             chosen = clean
         if max_rows is not None:
-            chosen = prefix(_among(order, chosen), rows, max_rows)
+            chosen = prefix(_among(order, chosen), kept.tolist(), max_rows)
         if not chosen:
             raise DataError(f"task '{task}': nothing is left to train on ({counts})")
-        chosen_data = data.select(sorted(chosen)).for_training(head, seed=seed)
-        counts["trained_on"] = int(chosen_data.num_rows.sum())
-        return chosen_data, counts
+        counts["candidates_cut"] = int(rows[chosen].sum() - kept[chosen].sum())
+        counts["trained_on"] = int(kept[chosen].sum())
+        return cut.select(sorted(chosen)), counts
 
 
 def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:

@@ -126,12 +126,11 @@ def _load(kind: Any, path: str, **kwargs: Any) -> Any:
 
 
 def hub_answers(timeout: float = 0.7) -> bool:
-    """Whether the hub can be reached at all, found out in less than a second; behind a proxy, assumed."""
+    """Whether the hub, or the proxy before it, can be reached at all; found out in less than a second."""
     if constants.HF_HUB_OFFLINE:
         return False
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    host = urlsplit(constants.ENDPOINT)
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    host = urlsplit(proxy if proxy and "://" in proxy else f"http://{proxy}" if proxy else constants.ENDPOINT)
     answered = threading.Event()
 
     def knock() -> None:
@@ -156,7 +155,18 @@ def load_tokenizer(path: str) -> Any:
 
 
 def load_weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
-    return _load(AutoModel, path, config=config, dtype=torch.float32)  # type: ignore[no-any-return]
+    """The pretrained encoder; without a pooler where the checkpoint has no weights for it.
+
+    :raises EncoderError: when the checkpoint lacks weights of the encoder itself, which would be random.
+    """
+    model, report = _load(AutoModel, path, config=config, dtype=torch.float32, output_loading_info=True)
+    missing = sorted(report["missing_keys"])
+    if any(name.startswith("pooler.") for name in missing):
+        model.pooler = None
+    lost = [name for name in missing if not name.startswith("pooler.")]
+    if lost:
+        raise EncoderError(f"encoder '{path}': its checkpoint lacks {len(lost)} weights, such as {lost[0]}")
+    return model  # type: ignore[no-any-return]
 
 
 def embedding_block(encoder: PreTrainedModel) -> nn.Module:

@@ -21,6 +21,7 @@ class Evaluation:
     """What a model says about one split, in the file's order.
 
     :param metrics: by name, in the task's order; empty for an unlabelled split.
+    :param num_counted: units that the metrics are over; in ranking those with both right and wrong answers.
     :param predictions: per unit, what the head describes: label words, probabilities, scores.
     """
 
@@ -31,6 +32,7 @@ class Evaluation:
     predictions: list[dict[str, Any]]
     decoded: list[Any]
     gold: list[Any]
+    num_counted: int = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per unit, for ``predictions.jsonl``."""
@@ -64,7 +66,8 @@ def evaluate(model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pa
     labelled = bool(len(data)) and all(data.targets)
     gold = [head.gold(targets) for targets in data.targets] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}
-    return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold)
+    counted = sum(head.trainable(targets) for targets in data.targets)
+    return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold, counted)
 
 
 def bootstrap(

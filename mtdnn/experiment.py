@@ -16,19 +16,19 @@ import torch
 import transformers
 
 import mtdnn
-from mtdnn import encoder as enc
 from mtdnn.checkpoint import write_json_atomically
-from mtdnn.config import ExperimentConfig, HeadStart, TrainConfig
+from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data_store import EVALUATED, DataStore
 from mtdnn.errors import ConfigError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.heads.base import build_head
+from mtdnn.heads.base import build_head, copy_head
 from mtdnn.methods import build_methods
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MultiTaskModel, load_model
-from mtdnn.plan import Cell, plan_cells
+from mtdnn.plan import Cell, plan_cells, train_config
+from mtdnn.preflight import check_cells
+from mtdnn.pretrained import architecture_of, fresh_model, weights_of
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
-from mtdnn.testing import encoders
 from mtdnn.trainer import Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
@@ -84,11 +84,12 @@ class Experiment:
 
     def run(self) -> list[dict[str, Any]]:
         """Train every cell that is not done; the results of all cells, in the plan's order."""
-        encoder_present(self.config.encoder.path)
+        architecture_of(self.config.encoder)
         self.data.check(self.config.tasks())
-        for cell in self.cells:
-            if self.result(cell) is None:
-                self.run_cell(cell)
+        pending = self.pending()
+        check_cells(self.config, pending, self.data)
+        for cell in pending:
+            self.run_cell(cell)
         return self.results()
 
     def pending(self) -> list[Cell]:
@@ -140,11 +141,7 @@ class Experiment:
         }
 
     def options(self, cell: Cell) -> TrainOptions:
-        """The stage's training options over the experiment's; small fractions have their own."""
-        chosen = cell.stage.train.over(self.config.train)
-        if cell.fraction is not None and cell.fraction <= cell.stage.few_shot.up_to:
-            chosen = cell.stage.few_shot.train.over(chosen)
-        return train_options(chosen)
+        return train_options(train_config(self.config, cell))
 
     def run_cell(self, cell: Cell) -> dict[str, Any]:
         """Train and evaluate one cell; its last checkpoint is taken up where there is one."""
@@ -226,12 +223,15 @@ class Experiment:
         """The weights a cell starts from: its upstream's, or the encoder's with fresh heads."""
         tasks = [self.registry[task] for task in cell.tasks]
         if cell.upstream is None:
-            return fresh_model(self.config, tasks, seed=cell.seed)
+            return fresh_model(self.config.encoder, tasks, seed=cell.seed)
         source = load_model(self.folder(cell.upstream) / "model")
         model = source.with_tasks(tasks, seed=cell.seed)
-        if isinstance(cell.stage.head, HeadStart):
+        start = cell.stage.head
+        if start == "fresh":
+            model.reset_heads(cell.tasks, seed=cell.seed)
+        elif start is not None:
             for task in cell.tasks:
-                start_head(model, source, task, cell.stage.head)
+                copy_head(source.head(start.from_), model.head(task), start.map, task=task, source=start.from_)
         return model
 
     def save_model(self, model: MultiTaskModel, folder: Path) -> None:
@@ -246,7 +246,7 @@ class Experiment:
         (task,) = cell.tasks
         evaluations = [
             cosine_evaluation(
-                enc.load_weights(self.config.encoder.path, enc.load_config(self.config.encoder.path)),
+                weights_of(self.config.encoder),
                 self.data.tokenizer,
                 self.data.source(task, split),
                 self.data.head(task),
@@ -263,31 +263,10 @@ class Experiment:
         for each in evaluations:
             first = next(iter(each.metrics))
             interval = bootstrap(METRICS.get(first, where="metrics"), each)
-            entry = {"values": each.metrics, "interval_95": interval, "units": len(each.uids)}
+            units = {"units": len(each.uids), "units_that_count": each.num_counted}
+            entry = {"values": each.metrics, "interval_95": interval, **units}
             found.setdefault(each.task, {})[each.split] = entry
         return found
-
-
-def encoder_present(path: str) -> None:
-    """EncoderError, before any work, when the encoder cannot be had."""
-    if path != "tiny":
-        enc.load_config(path)
-
-
-def fresh_model(config: ExperimentConfig, tasks: Sequence[TaskDef], *, seed: int) -> MultiTaskModel:
-    chosen = config.encoder
-    if chosen.path == "tiny":
-        return encoders.tiny_model(tasks, seed=seed, pool=chosen.pool, max_length=chosen.max_length)
-    return MultiTaskModel.from_encoder(chosen.path, tasks, pool=chosen.pool, max_length=chosen.max_length, seed=seed)
-
-
-def start_head(model: MultiTaskModel, source: MultiTaskModel, task: str, start: HeadStart) -> None:
-    if start.from_ not in source.heads:
-        raise ConfigError(f"head.from: the checkpoint has no task '{start.from_}'; it has {', '.join(source.heads)}")
-    try:
-        model.head(task).copy_from(source.head(start.from_), start.map)
-    except ValueError as error:
-        raise ConfigError(f"head of '{task}' from '{start.from_}': {error}") from error
 
 
 def train_options(config: TrainConfig) -> TrainOptions:

@@ -74,7 +74,7 @@ class MultiTaskModel(PreTrainedModel):
             kind=config.pool, hidden_size=inner.hidden_size, model_type=inner.model_type, dropout=dropout
         )
         self.heads = nn.ModuleDict(
-            {name: build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
+            {head_key(name): build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
         )
         self.post_init()
 
@@ -94,7 +94,7 @@ class MultiTaskModel(PreTrainedModel):
         model = cls(make_config(encoder_config, tasks, pool=pool, max_length=max_length))
         pretrained = enc.load_weights(path, encoder_config)
         model.load_encoder(pretrained)
-        model.reset_heads(model.heads, seed=seed)
+        model.reset_heads(list(model.task_defs), seed=seed)
         model.reset_pooler(seed=seed, pretrained=getattr(pretrained, "pooler", None))
         return model
 
@@ -109,7 +109,7 @@ class MultiTaskModel(PreTrainedModel):
         """
         config = AutoConfig.for_model(**self.config.encoder)
         model = type(self)(make_config(config, tasks, pool=self.config.pool, max_length=self.config.encoder_max_length))
-        model.reset_heads(model.heads, seed=seed)
+        model.reset_heads(list(model.task_defs), seed=seed)
         weights = model.state_dict()
         for name, value in self.state_dict().items():
             if name in weights:
@@ -127,15 +127,15 @@ class MultiTaskModel(PreTrainedModel):
         for weight in (w for w in self.encoder.parameters() if w.dim() > 1):
             weight.copy_(torch.randn(weight.shape, generator=generator) * std)
         self.reset_pooler(seed=seed, pretrained=None)
-        self.reset_heads(self.heads, seed=seed)
+        self.reset_heads(list(self.task_defs), seed=seed)
 
     @torch.no_grad()
-    def reset_heads(self, names: Sequence[str] | nn.ModuleDict, *, seed: int) -> None:
+    def reset_heads(self, names: Sequence[str], *, seed: int) -> None:
         """Fresh weights for the named heads."""
         for name in names:
             generator = Rng(f"{seed}/head/{name}").generator()
-            self._reset(self.heads[name], generator)
-            reset_bias = getattr(self.heads[name], "reset_bias", None)
+            self._reset(self.head(name), generator)
+            reset_bias = getattr(self.head(name), "reset_bias", None)
             if reset_bias is not None:
                 reset_bias()
 
@@ -157,7 +157,7 @@ class MultiTaskModel(PreTrainedModel):
                     layer.bias.zero_()
 
     def head(self, task: str) -> Head:
-        return cast(Head, self.heads[task])
+        return cast(Head, self.heads[head_key(task)])
 
     def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
         return self.head(batch.task).outputs(logits, batch)
@@ -217,6 +217,11 @@ class MultiTaskModel(PreTrainedModel):
         precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
         with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype):
             return cast(Tensor, self(batch))
+
+
+def head_key(task: str) -> str:
+    """A task's name as a module's: a task may be called ``train`` or ``type``, a module may not."""
+    return f"task_{task}"
 
 
 def make_config(

@@ -18,10 +18,24 @@ LOOKED_AT = 5000
 
 
 @dataclass
+class Column:
+    """What a column of the file holds: its first values, and its distinct ones (up to as many)."""
+
+    first: list[Any] = field(default_factory=list)
+    distinct: set[str] = field(default_factory=set)
+
+    def add(self, value: Any) -> None:
+        if len(self.first) < LOOKED_AT:
+            self.first.append(value)
+        if value is not None and str(value).strip() and len(self.distinct) < LOOKED_AT:
+            self.distinct.add(str(value))
+
+
+@dataclass
 class Choices:
     """Columns and kind of a new task, and in words why."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, Column]
     told: list[str] = field(default_factory=list)
 
     def column(self, option: str, given: str | None, guess: str | None) -> str | None:
@@ -70,40 +84,37 @@ def write_definition(
     return path, choices.told
 
 
-def _columns(data: Path) -> dict[str, list[Any]]:
+def _columns(data: Path) -> dict[str, Column]:
     if not data.is_file():
         raise DataError(f"{data}: no such file")
     faults = Faults()
-    columns: dict[str, list[Any]] = {}
-    for number, row in enumerate(READERS[suffix_format(data)](data, faults)):
+    columns: dict[str, Column] = {}
+    for row in READERS[suffix_format(data)](data, faults):
         for column, value in row.values.items():
-            columns.setdefault(column, []).append(value)
-        if number >= LOOKED_AT:
-            break
+            columns.setdefault(column, Column()).add(value)
     faults.raise_if_any(str(data))
     if not columns:
         raise DataError(f"{data}: no rows")
     return columns
 
 
-def _guess_target(columns: dict[str, list[Any]]) -> str | None:
+def _guess_target(columns: dict[str, Column]) -> str | None:
     """A column with a name that labels have; else the one with the fewest distinct values, if few."""
     named = [column for word in LABEL_NAMES for column in columns if column.casefold() == word]
     if named:
         return named[0]
-    counted = {column: len({str(value) for value in values}) for column, values in columns.items()}
-    few = {column: count for column, count in counted.items() if 2 <= count <= MAX_CLASSES}
-    return min(few, key=lambda column: few[column]) if few else None
+    few = {name: len(column.distinct) for name, column in columns.items() if 2 <= len(column.distinct) <= MAX_CLASSES}
+    return min(few, key=lambda name: few[name]) if few else None
 
 
-def _guess_texts(columns: dict[str, list[Any]], label: str) -> list[str]:
-    """Columns whose values are mostly distinct and of several words."""
+def _guess_texts(columns: dict[str, Column], label: str) -> list[str]:
+    """Columns whose values are of several words."""
 
-    def is_text(values: Sequence[Any]) -> bool:
-        words = [len(value.split()) for value in values if isinstance(value, str)]
+    def is_text(column: Column) -> bool:
+        words = [len(value.split()) for value in column.first if isinstance(value, str)]
         return bool(words) and sum(words) / len(words) >= 2.0
 
-    return [column for column, values in columns.items() if column != label and is_text(values)]
+    return [name for name, column in columns.items() if name != label and is_text(column)]
 
 
 def _definition(
@@ -116,8 +127,7 @@ def _definition(
     folder: Path,
     holdout: float,
 ) -> dict[str, Any]:
-    values = [value for value in choices.columns[label] if value is not None and str(value).strip()]
-    classes = sorted({str(value) for value in values})
+    classes = sorted(choices.columns[label].distinct)
     guessed = "regression" if len(classes) > MAX_CLASSES or _fractional(classes) else "classification"
     if kind is None:
         choices.told.append(f"kind: {guessed} ({len(classes)} distinct values of '{label}'; --kind says otherwise)")

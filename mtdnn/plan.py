@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtdnn.config import ExperimentConfig, StageConfig
+from mtdnn.config import ExperimentConfig, StageConfig, TrainConfig
 from mtdnn.errors import ConfigError
 
 NO_FRACTION: Sequence[float | None] = (None,)
@@ -58,3 +58,11 @@ def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Se
                 if stage.from_ is not None and not fitting:
                     raise ConfigError(f"systems.{system}: stage '{stage.name}' has no '{stage.from_}' for {tasks[0]}")
                 yield Cell(system, stage, tasks, fraction, seed, fitting[0] if fitting else None)
+
+
+def train_config(config: ExperimentConfig, cell: Cell) -> TrainConfig:
+    """The stage's training options over the experiment's; small fractions have their own."""
+    chosen = cell.stage.train.over(config.train)
+    if cell.fraction is not None and cell.fraction <= cell.stage.few_shot.up_to:
+        chosen = cell.stage.few_shot.options.over(chosen)
+    return chosen

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch, pad_rows
 from mtdnn.data.sources import READERS, Faults, find_source, numbered_lines, suffix_format
 from mtdnn.data.tokenize import encode_texts, load_split
-from mtdnn.errors import ConfigError, DataError, unknown
+from mtdnn.errors import ConfigError, DataError, faults_of, listed, unknown
 from mtdnn.evaluate import Evaluation, evaluate
 from mtdnn.model import MultiTaskModel, check_labels, load_model
 from mtdnn.tasks import Inputs, TaskDef
@@ -76,6 +77,9 @@ class Predictor:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
         results: list[dict[str, Any]] = [{} for _ in rows]
         encodings: dict[str, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
+        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(_texts, row, task))]
+        if faults:
+            raise DataError(listed(faults))
         for task in tasks:
             texts = [_texts(row, task) for row in rows]
             key = repr(texts)
@@ -85,7 +89,8 @@ class Predictor:
             ones = torch.ones(len(rows), dtype=torch.int64, device=self.model.device)
             batch = Batch(task=task.name, uids=("",) * len(rows), inputs_NT=inputs_NT, num_rows_U=ones)
             head = self.model.head(task.name)
-            for result, prediction in zip(results, head.describe(head(pooled_ND, batch), batch), strict=True):
+            described = head.describe_rows(head(pooled_ND, batch), batch)
+            for result, prediction in zip(results, described, strict=True):
                 result[task.name] = prediction
         return results
 
@@ -111,6 +116,9 @@ def _texts(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:
     own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
     for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
         if all(isinstance(row.get(column), str) for column in names.columns()):
+            for column in names.columns():
+                if not str(row[column]).strip():
+                    raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
             return row[names.text_a], row[names.second] if names.second else None
     wanted = " or ".join(str(names.columns()) for names in own)
     here = [key for key in row if key != "place"]

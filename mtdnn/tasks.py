@@ -132,6 +132,8 @@ class TaskDef(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskDef":
+        if "." in self.name:
+            raise ValueError(f"name: '{self.name}' holds a dot; call the file otherwise")
         for label in self.labels:
             if isinstance(label, dict) and len(label) != 1:
                 raise ValueError(f"labels: an entry with aliases is one name and its list, got {label}")

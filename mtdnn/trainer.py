@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from mtdnn.checkpoint import (
     Checkpoint,
-    list_checkpoints,
     load_checkpoint,
     load_latest,
     optimizer_parts,
@@ -248,7 +247,7 @@ class Trainer:
             where = "; ".join(f"task '{batch.task}', rows {', '.join(batch.uids)}" for batch in batches)
             raise NonFiniteError(
                 f"loss or gradient is {float(value.detach())} at step {self.progress.step + 1}: {where}. "
-                "The weights before this step are in the last checkpoint; lower the learning rate or check these rows"
+                "Earlier checkpoints are kept; lower the learning rate or check these rows"
             )
 
     def summary(self) -> str:
@@ -306,7 +305,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint, if there is one."""
-        found = load_latest(self.folder) if self.folder is not None and list_checkpoints(self.folder) else None
+        found = load_latest(self.folder) if self.folder is not None else None
         if found is None:
             return
         self.progress = Progress(**found.state["progress"])

@@ -78,3 +78,20 @@ def test_another_format_is_refused(tmp_path):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
     with pytest.raises(CheckpointError, match="format 99; this version reads format 1"):
         load_checkpoint(tmp_path / "step-00000001")
+
+
+def test_saving_a_step_again_never_leaves_less_than_there_was(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, checkpoint(5))
+    with monkeypatch.context() as patch:
+        patch.setattr("mtdnn.checkpoint.save_file", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(CheckpointError, match="No space left"):
+            save_checkpoint(tmp_path, checkpoint(5))
+    assert load_latest(tmp_path).step == 5
+    save_checkpoint(tmp_path, checkpoint(5))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_a_kill_between_the_two_renames_of_a_replacement_loses_nothing(tmp_path):
+    save_checkpoint(tmp_path, checkpoint(5))
+    (tmp_path / "step-00000005").rename(tmp_path / ".replaced-step-00000005")
+    assert load_latest(tmp_path).step == 5

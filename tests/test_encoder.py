@@ -136,3 +136,50 @@ def test_an_encoder_in_the_hubs_cache_is_found_without_network(tmp_path, monkeyp
         loaded.encoder.state_dict()["embeddings.word_embeddings.weight"], bert.embeddings.word_embeddings.weight
     )
     torch.testing.assert_close(loaded.pooler.dense.weight, bert.pooler.dense.weight)
+
+
+def saved_bert(folder, *, without):
+    """A BERT checkpoint that lacks the weights whose names start so."""
+    from safetensors.torch import load_file, save_file
+    from transformers import BertModel
+
+    BertModel(toy_model(tasks=(NLI,)).encoder.config).save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith(without)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+def test_a_pooler_that_the_checkpoint_lacks_starts_from_the_seed(tmp_path):
+    path = saved_bert(tmp_path, without="pooler.")
+    first, again = (MultiTaskModel.from_encoder(path, [NLI], pool="native", seed=1) for _ in range(2))
+    other = MultiTaskModel.from_encoder(path, [NLI], pool="native", seed=2)
+    assert torch.equal(first.pooler.dense.weight, again.pooler.dense.weight)
+    assert not torch.equal(first.pooler.dense.weight, other.pooler.dense.weight)
+
+
+def test_a_checkpoint_that_lacks_encoder_weights_is_refused(tmp_path):
+    path = saved_bert(tmp_path, without="encoder.layer.1.attention.self.query")
+    with pytest.raises(EncoderError, match=r"lacks 2 weights, such as encoder\.layer\.1\.attention\.self\.query"):
+        MultiTaskModel.from_encoder(path, [NLI])
+
+
+def test_a_proxy_that_does_not_answer_is_no_network(monkeypatch):
+    asked = []
+
+    def nobody(address, **kwargs):
+        asked.append(address)
+        raise OSError("refused")
+
+    monkeypatch.setattr(socket, "create_connection", nobody)
+    monkeypatch.setattr(enc.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert not enc.hub_answers()
+    assert asked == [("proxy.example", 3128)]
+
+
+@pytest.mark.parametrize("name", ["train", "type", "eval"])
+def test_a_task_may_be_called_what_a_module_may_not(name):
+    model = toy_model(tasks=(NLI.model_copy(update={"name": name}),))
+    assert model.head(name).output.out_features == 3

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
 from mtdnn.experiment import Experiment, differences
 from mtdnn.model import load_model
-from mtdnn.plan import plan_cells
 from mtdnn.tasks import load_tasks
 
 
@@ -98,7 +98,8 @@ def test_a_saved_model_gives_the_same_logits_and_keeps_its_heads(done):
     tasks = load_tasks(folder / "tasks")
     fewer = model.with_tasks([tasks["nli"]], seed=3)
     assert torch.equal(fewer.head("nli").output.weight, model.head("nli").output.weight)
-    assert list(fewer.heads) == ["nli"]
+    assert list(fewer.task_defs) == ["nli"]
+    assert len(fewer.heads) == 1
 
 
 def test_a_checkpoint_with_other_labels_is_refused_with_both_shown(done):
@@ -187,6 +188,9 @@ def test_training_groups_keep_at_most_so_many_candidates_and_evaluation_groups_a
         ("systems.single.0.fractions=[0.5]", "fractions belong to adapt stages"),
         ("size=small", "unknown size 'small'"),
         ("systems.mtdnn=[joimt]", r"unknown stage 'joimt'. Did you mean 'joint'\?"),
+        ("stages.joimt.tasks=[nli]", r"--set stages.joimt.tasks: unknown stage 'joimt'. Did you mean 'joint'\?"),
+        ("seeds=[1, 2, 1]", "seeds: 1 stands twice"),
+        ("stages.adapt.fractions=[0.25, 0.25]", "stage 'adapt': fractions: 0.25 stands twice"),
         ("train.batch_size=0", "train.batch_size: .*greater than or equal to 1, got 0"),
     ],
 )
@@ -222,9 +226,84 @@ def test_differences_name_every_key_that_changed():
     assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == ["a.c: 2 -> 4", "d: 3 -> None"]
 
 
-def test_a_cosine_stage_needs_no_training(tmp_path):
-    config = load_experiment(write_toy_experiment(tmp_path))
-    assert {cell.stage.kind for cell in plan_cells(config)} == {"joint", "finetune", "adapt"}
+def test_a_cosine_stage_trains_nothing_and_scores_both_splits(tmp_path):
+    write_toy_experiment(tmp_path)
+    only = "systems={encoder: [{name: cosine, kind: cosine, tasks: [sts]}]}"
+    (result,) = experiment_at(tmp_path, overrides=[only]).run()
+    assert "steps" not in result
+    for split in ("validation", "test"):
+        assert -1 <= result["metrics"]["sts"][split]["values"]["pearson"] <= 1
+
+
+ADAPT = "{name: adapt, kind: adapt, from: joint, tasks: [nli], fractions: [0.5]"
+JOINT = "{name: joint, kind: joint, tasks: [sts]"
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (f"{JOINT}}}, {ADAPT}, head: {{from: stts}}}}", "head.from: no task 'stts' in the checkpoint; it has sts"),
+        (f"{JOINT}}}, {ADAPT}, head: {{from: sts}}}}", "head of 'nli' from 'sts': "),
+        (f"{JOINT}, save_model: false}}, {ADAPT}}}", "starts from 'joint', which keeps no model; say save_model: true"),
+        (f"{JOINT}, regularizers: [{{type: smart, site: embedings}}]}}", "Did you mean 'embeddings'"),
+        (f"{JOINT}, regularizers: [{{type: smart, site: 'layer:9'}}]}}", "this encoder has layers 1 to 2"),
+    ],
+)
+def test_what_would_end_a_later_cell_is_refused_before_the_first(tmp_path, monkeypatch, stages, message):
+    write_toy_experiment(tmp_path)
+    monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained"))
+    with pytest.raises(ConfigError, match=message):
+        experiment_at(tmp_path, overrides=[f"systems={{x: [{stages}]}}"]).run()
+
+
+def test_splits_and_fractions_that_are_not_there_are_refused_before_the_first_cell(tmp_path, monkeypatch):
+    write_toy_experiment(tmp_path)
+    path = tmp_path / "tasks/nli.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("    uid: uid\n", "    uid: uid\n    splits: {train: train, test: test}\n") + "\n")
+    monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained"))
+    with pytest.raises(ConfigError, match="no validation split of nli to select"):
+        experiment_at(tmp_path, overrides=["systems={x: [{name: f, kind: finetune, tasks: [nli]}]}"]).run()
+    path.write_text(text.replace("data:\n", "data:\n  full_size: 100\n", 1))
+    with pytest.raises(ConfigError, match=r"fraction 0\.9 of 100 rows is 90, but the file holds 48; .* is 0\.48"):
+        experiment_at(
+            tmp_path, overrides=["systems={x: [{name: a, kind: adapt, tasks: [nli], fractions: [0.9]}]}"]
+        ).run()
+
+
+def test_an_explicitly_fresh_head_is_not_the_checkpoint_s(done):
+    folder, _ = done
+    job = experiment_at(folder)
+    cell = next(cell for cell in job.cells if cell.stage.kind == "adapt")
+    kept = job.start(cell)
+    fresh = job.start(replace(cell, stage=cell.stage.model_copy(update={"head": "fresh"})))
+    assert not torch.equal(kept.head("nli").output.weight, fresh.head("nli").output.weight)
+    assert torch.equal(kept.encoder.embeddings.word_embeddings.weight, fresh.encoder.embeddings.word_embeddings.weight)
+
+
+def test_null_switches_clipping_off_and_few_shot_options_lie_over_their_defaults(tmp_path):
+    write_toy_experiment(tmp_path)
+    adapt = (
+        "{name: a, kind: adapt, tasks: [nli], fractions: [0.5], few_shot: {up_to: 0.5, train: {learning_rate: 1e-4}}}"
+    )
+    job = experiment_at(
+        tmp_path, overrides=["train.clip_norm=null", "train.save_every=null", f"systems={{x: [{adapt}]}}"]
+    )
+    options = job.options(job.cells[0])
+    assert (options.clip_norm, options.save_every) == (None, None)
+    assert (options.learning_rate, options.batch_size, options.min_updates, options.select) == (1e-4, 8, 200, "last")
+
+
+def test_rows_of_ranking_groups_add_up(tmp_path):
+    write_toy_experiment(tmp_path)
+    path = tmp_path / "tasks/rank-train.jsonl"
+    rows = path.read_text().splitlines()
+    right = [line.replace('"label": "0"', '"label": "1"') for line in rows[:3]]
+    path.write_text("\n".join([*right, *rows[3:]]) + "\n")
+    _, counts = experiment_at(tmp_path).data.train("rank", fraction=None, max_rows=None, seed=1)
+    assert counts["without_loss"] == 3
+    left_out = counts["without_loss"] + counts["leaks_dropped"] + counts["candidates_cut"]
+    assert counts["rows"] == counts["trained_on"] + left_out
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from mtdnn.data.tokenize import load_split
 from mtdnn.errors import NonFiniteError
 from mtdnn.heads.base import build_head
 from mtdnn.objectives.standard import Standard
-from mtdnn.optim import has_fast_bf16, is_exempt, make_schedule
+from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.smart import Smart
 from mtdnn.samplers.round_robin import RoundRobin
@@ -180,6 +180,11 @@ def test_biases_and_layer_norms_do_not_decay(name, exempt):
     assert is_exempt(name) is exempt
 
 
-def test_precision_auto_looks_at_the_hardware():
-    assert isinstance(has_fast_bf16(torch.device("cpu")), bool)
-    assert has_fast_bf16(torch.device("meta")) is False
+def test_precision_auto_looks_at_the_hardware(monkeypatch):
+    for fast in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+        assert autocast_dtype("auto", torch.device("cpu")) == (torch.bfloat16 if fast else None)
+    assert autocast_dtype("auto", torch.device("meta")) is None
+    assert autocast_dtype("bf16", torch.device("cpu")) == torch.bfloat16
+    assert autocast_dtype("fp32", torch.device("cuda")) is None

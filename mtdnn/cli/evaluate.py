@@ -32,7 +32,13 @@ def evaluate(
     for name, value in found.metrics.items():
         low, high = bootstrap(METRICS.get(name, where="metrics"), found)
         rows.append((name, f"{100 * value:.2f}", f"{100 * low:.2f} to {100 * high:.2f}"))
-    console.print(table_of((f"{task} {split}", "x 100", "95 % interval"), rows, title=f"{len(found.uids)} units"))
+    console.print(
+        table_of(
+            (f"{task} {split}", "x 100", "95 % interval"),
+            rows,
+            title=f"{found.num_counted} of {len(found.uids)} units count",
+        )
+    )
     if out is not None:
         write_lines(out, found.rows())
         console.print(f"predictions: {out}")

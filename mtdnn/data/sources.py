@@ -143,10 +143,10 @@ def _sliced(rows: Iterator[Row], part: slice) -> Iterator[Row]:
     return iter(list(rows)[part])
 
 
-def open_text(path: Path) -> io.TextIOBase:
-    """The file's text, decompressed by its suffix; a byte-order mark is dropped, line ends are kept as they are."""
+def open_bytes(path: Path) -> io.BufferedIOBase:
+    """The file's bytes, decompressed by its suffix."""
     opened = DECOMPRESS.get(path.suffix, lambda p: p.open("rb"))(path)
-    return io.TextIOWrapper(opened, encoding="utf-8-sig", errors="strict", newline="\n")
+    return opened if isinstance(opened, io.BufferedIOBase) else io.BufferedReader(opened)
 
 
 def suffix_format(path: Path) -> str:
@@ -160,14 +160,22 @@ def suffix_format(path: Path) -> str:
 
 
 def numbered_lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1; reading ends at bytes that are not UTF-8 or a damaged archive, as a fault."""
+    """Lines with their numbers, from 1, line ends as they are and a byte-order mark dropped.
+
+    A line that is not UTF-8 is a fault, with a replacement character for what cannot be read; a damaged archive is a
+    fault and the end.
+    """
     number = 0
     try:
-        with open_text(path) as file:
+        with open_bytes(path) as file:
             for number, line in enumerate(file, 1):
-                yield number, line
-    except UnicodeDecodeError as error:
-        faults.add(f"{path}:{number + 1}", "", f"not UTF-8 near byte {error.start}; save the file as UTF-8")
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as error:
+                    around = line[max(0, error.start - 20) : error.start + 20]
+                    faults.add(f"{path}:{number}", "", f"not UTF-8: {around!r}; save the file as UTF-8")
+                    text = line.decode(errors="replace")
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError) as error:
         faults.add(f"{path}:{number + 1}", "", f"the archive is damaged or cut off: {error}")
 
@@ -194,7 +202,7 @@ def read_tsv(path: Path, faults: Faults) -> Iterator[Row]:
     for number, line in numbered_lines(path, faults):
         cells = line.rstrip("\r\n").split("\t")
         if header is None:
-            header = cells
+            header = _header(path, cells, faults)
         elif cells != [""]:
             yield from _table_row(f"{path}:{number}", header, cells, faults)
 
@@ -216,9 +224,15 @@ def read_csv(path: Path, faults: Faults) -> Iterator[Row]:
             cells = []
         place, start = f"{path}:{start}", reader.line_num + 1
         if header is None:
-            header = cells
+            header = _header(path, cells, faults)
         elif cells:
             yield from _table_row(place, header, cells, faults)
+
+
+def _header(path: Path, cells: list[str], faults: Faults) -> list[str]:
+    for twice in sorted({cell for cell in cells if cells.count(cell) > 1}):
+        faults.add(f"{path}:1", twice, "stands twice in the header; give each column a name of its own")
+    return cells
 
 
 def _table_row(place: str, header: list[str], cells: list[str], faults: Faults) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs
+from mtdnn.errors import ConfigError
 from mtdnn.registry import Registry, build
 from mtdnn.tasks import TaskDef
 
@@ -70,6 +71,10 @@ class Head(nn.Module, ABC):
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """A prediction per unit, for people: label words, probabilities, scores."""
 
+    def describe_rows(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """A prediction per row, for rows that come without their unit."""
+        return self.describe(logits, batch)
+
     def copy_from(self, other: "Head", mapping: Mapping[str, str]) -> None:
         """Start from another task's head; ``mapping`` says which of its labels each of ours starts from."""
         raise ValueError(f"a {type(self).__name__} cannot start from another task's head")
@@ -89,3 +94,11 @@ def build_head(task: TaskDef, *, hidden_size: int = 1) -> Head:
         score_range=tuple(task.range) if task.range else None,
         groups=task.groups,
     )
+
+
+def copy_head(source_head: Head, head: Head, mapping: Mapping[str, str], *, task: str, source: str) -> None:
+    """Start ``task``'s head from ``source``'s; ConfigError when they do not fit."""
+    try:
+        head.copy_from(source_head, mapping)
+    except ValueError as error:
+        raise ConfigError(f"head of '{task}' from '{source}': {error}") from error

@@ -111,6 +111,9 @@ class RankingHead(Head):
             for scores in groups
         ]
 
+    def describe_rows(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        return [{"score": score} for score in logits.float().tolist()]
+
 
 def by_group(values_N: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Rows laid out by group: values (U, K), zero where a group has fewer than K rows, and which places are real."""

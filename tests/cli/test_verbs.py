@@ -195,6 +195,38 @@ def test_a_user_s_own_csv_becomes_a_task_that_trains(mtdnn, tmp_path, monkeypatc
     assert "is there already" in err
 
 
+def test_a_new_task_sees_every_label_of_a_file_that_is_sorted_by_label(mtdnn, tmp_path):
+    with (tmp_path / "sorted.csv").open("w", newline="") as file:
+        rows = [(f"some words {i}", label) for label in "abc" for i in range(3000)]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    code, _, _ = mtdnn("tasks", "new", "--data", tmp_path / "sorted.csv", "--folder", tmp_path / "defs")
+    assert code == 0
+    assert "labels:\n- a\n- b\n- c\n" in (tmp_path / "defs/sorted.yaml").read_text()
+
+
+def test_a_bad_row_of_a_file_that_holds_all_splits_is_told_once(mtdnn, tmp_path):
+    rows = [f"some words {i},{'ab'[i % 2]}" for i in range(60)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    mtdnn("tasks", "new", "--data", tmp_path / "mine.csv", "--folder", tmp_path / "defs")
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, " ,a"]) + "\n")
+    code, _, err = mtdnn("check", "mine", "--task-defs", tmp_path / "defs")
+    assert code == 4
+    assert err.count("mine.csv:62: column 'text': empty text") == 1
+
+
+def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    model = folder / "out/mtdnn/joint/joint/full/1/model"
+    code, out, _ = mtdnn("predict", model, folder / "tasks/rank-test.jsonl", "--task", "rank")
+    assert code == 0
+    assert all(set(json.loads(line)["rank"]) == {"score"} for line in out.splitlines())
+    (tmp_path / "in.csv").write_text("text_a,text_b\nred,cat\n,cat\nred, \n")
+    code, _, err = mtdnn("predict", model, tmp_path / "in.csv", "--task", "nli")
+    assert code == 4
+    assert "in.csv:3: column 'text_a': empty text ''" in err
+    assert "in.csv:4: column 'text_b': empty text ' '" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -134,8 +134,19 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path):
 
 
 def test_bytes_that_are_not_utf8_are_named(tmp_path):
-    (tmp_path / "x.jsonl").write_bytes(lines_of(GOOD).encode() + b'{"a": "\xff"}\n')
-    assert "not UTF-8" in faults_of(task_at(tmp_path, "x.jsonl"))
+    lines = [b"a,b,label", *[b"one,two,yes"] * 200]
+    lines[150] = b"caf\xe9,two,yes"
+    lines[170] = b"one,two,perhaps"
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines) + b"\n")
+    message = faults_of(task_at(tmp_path, "x.csv"))
+    assert "x.csv:151: not UTF-8: b'caf\\xe9,two,yes" in message
+    assert "x.csv:171: column 'label': unknown label 'perhaps'" in message
+
+
+@pytest.mark.parametrize(("name", "comma"), [("x.csv", ","), ("x.tsv", "\t")])
+def test_a_column_name_that_stands_twice_is_a_fault(tmp_path, name, comma):
+    (tmp_path / name).write_text("a,b,label,a\none,two,yes,three\n".replace(",", comma))
+    assert f"{name}:1: column 'a': stands twice in the header" in faults_of(task_at(tmp_path, name))
 
 
 def test_a_cut_off_archive_is_named(tmp_path):

@@ -107,6 +107,13 @@ def test_labels_are_read_by_name_alias_and_index():
     assert [head.parse(value) for value in ("no", "yes", "entails", "1.0", 0, 1)] == [0, 1, 1, 1, 0, 1]
 
 
+def test_where_labels_are_numbers_an_integer_is_a_name_and_never_an_index():
+    head = build_head(NLI.model_copy(update={"labels": ["1", "2", "3"]}))
+    assert [head.parse(value) for value in (1, "2", 3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="unknown label '0'"):
+        head.parse(0)
+
+
 def test_a_classifier_without_labels_is_refused():
     with pytest.raises(ConfigError, match="two or more labels, got 0"):
         build_head(NLI.model_copy(update={"labels": []}))

@@ -78,7 +78,7 @@ def test_the_search_leaves_no_gradient_and_no_change_at_padding(task):
     assert not delta.requires_grad
 
 
-def test_ascent_finds_more_than_noise_of_the_same_size_and_descent_less():
+def test_ascent_finds_more_than_noise_of_the_same_size():
     model, batch = toy_model().eval(), toy_batch("nli")
     size = {"radius": 0.05, "noise_std": 0.02, "step_size": 0.01, "scale": "absolute", "num_steps": 4}
     clean = model.run(batch, rng=RNG, sites=["embeddings"])

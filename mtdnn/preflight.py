@@ -1,0 +1,58 @@
+"""Everything about the cells of an experiment that can be known before the first one is trained."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from mtdnn.config import ExperimentConfig, HeadStart
+from mtdnn.data_store import DataStore
+from mtdnn.encoder import modules_up_to
+from mtdnn.errors import ConfigError, faults_of, listed
+from mtdnn.heads.base import copy_head
+from mtdnn.methods import build_methods
+from mtdnn.plan import Cell, train_config
+from mtdnn.pretrained import architecture_of
+
+
+def check_cells(config: ExperimentConfig, cells: Sequence[Cell], data: DataStore) -> None:
+    """ConfigError with all that would end a later cell: no data, nothing to start from, a site that is not there."""
+    faults: dict[str, None] = {}
+    for cell in cells:
+        where = f"systems.{cell.system}, stage '{cell.stage.name}'"
+        for fault in _faults_of(config, cell, data):
+            faults[f"{where}: {fault}"] = None
+    if faults:
+        raise ConfigError(listed(list(faults)))
+
+
+def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterator[str]:
+    yield from _start_faults(cell, data)
+    if cell.stage.kind == "cosine":
+        return
+    for task in cell.tasks:
+        if data.labelled(task, "train"):
+            rows = cell.stage.max_train_rows or config.data.max_train_rows
+            yield from faults_of(partial(data.train, task, fraction=cell.fraction, max_rows=rows, seed=cell.seed))
+        else:
+            yield f"task '{task}' has no labelled train split here"
+    if train_config(config, cell).select != "last" and not any(data.labelled(t, "validation") for t in cell.tasks):
+        yield f"no validation split of {', '.join(cell.tasks)} to select the best checkpoint by; say train.select: last"
+    encoder = architecture_of(config.encoder)
+    for name, regularizer in build_methods(cell.stage, where=cell.stage.name).regularizers.items():
+        for site in regularizer.sites:
+            for fault in faults_of(partial(modules_up_to, encoder, site)):
+                yield f"{name}: {fault}"
+
+
+def _start_faults(cell: Cell, data: DataStore) -> Iterator[str]:
+    start, upstream = cell.stage.head, cell.upstream
+    if upstream is not None and not upstream.stage.keeps_model:
+        yield f"starts from '{upstream.stage.name}', which keeps no model; say save_model: true there"
+    if not isinstance(start, HeadStart):
+        return
+    if upstream is None or start.from_ not in upstream.tasks:
+        there = ", ".join(upstream.tasks) if upstream else "none, as the stage starts from no other"
+        yield f"head.from: no task '{start.from_}' in the checkpoint; it has {there}"
+        return
+    for task in cell.tasks:
+        copy = partial(copy_head, data.head(start.from_), data.head(task), start.map, task=task, source=start.from_)
+        yield from faults_of(copy)
