@@ -1,6 +1,7 @@
 """A task definition from a data file: what is not said is guessed, and every guess is told."""
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,23 @@ class Column:
     """What a column of the file holds: its first values, and its distinct ones (up to as many)."""
 
     first: list[Any] = field(default_factory=list)
-    distinct: set[str] = field(default_factory=set)
+    distinct: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
 
     def add(self, value: Any) -> None:
         if len(self.first) < LOOKED_AT:
             self.first.append(value)
-        if value is not None and str(value).strip() and len(self.distinct) < LOOKED_AT:
-            self.distinct.add(str(value))
+        if value is None or not str(value).strip():
+            self.empty += 1
+        elif len(self.distinct) < LOOKED_AT or str(value) in self.distinct:
+            self.distinct[str(value)] += 1
+
+    def spellings(self) -> list[list[str]]:
+        """The distinct values, those that differ in case or outer spaces together, each group's most frequent first."""
+        groups: dict[str, list[str]] = defaultdict(list)
+        for value, _ in self.distinct.most_common():
+            groups[value.strip().casefold()].append(value)
+        return [groups[key] for key in sorted(groups)]
 
 
 @dataclass
@@ -111,7 +122,7 @@ def _guess_texts(columns: dict[str, Column], label: str) -> list[str]:
     """Columns whose values are of several words."""
 
     def is_text(column: Column) -> bool:
-        words = [len(value.split()) for value in column.first if isinstance(value, str)]
+        words = [len(value.split()) for value in column.first if isinstance(value, str) and value.strip()]
         return bool(words) and sum(words) / len(words) >= 2.0
 
     return [name for name, column in columns.items() if name != label and is_text(column)]
@@ -127,10 +138,20 @@ def _definition(
     folder: Path,
     holdout: float,
 ) -> dict[str, Any]:
-    classes = sorted(choices.columns[label].distinct)
+    spellings = choices.columns[label].spellings()
+    classes = [words[0] for words in spellings]
     guessed = "regression" if len(classes) > MAX_CLASSES or _fractional(classes) else "classification"
     if kind is None:
         choices.told.append(f"kind: {guessed} ({len(classes)} distinct values of '{label}'; --kind says otherwise)")
+    for words in spellings if (kind or guessed) == "classification" else []:
+        if len(words) > 1:
+            choices.told.append(f"labels: {', '.join(map(repr, words[1:]))} counts as {words[0]!r}")
+    for column in filter(None, (first, second, label)):
+        if choices.columns[column].empty:
+            choices.told.append(
+                f"rows with nothing in '{column}': {choices.columns[column].empty}; mtdnn check names them, and "
+                "training waits until they are mended or deleted"
+            )
     chosen = kind or guessed
     if chosen not in ("classification", "regression"):
         raise ConfigError(f"--kind: {unknown('kind', chosen, ['classification', 'regression'])}")
@@ -145,10 +166,15 @@ def _definition(
         "data": {"files": layout},
         "inputs": {"text_a": first} | ({"text_b": second} if second else {}),
         "target": label,
-        **({"labels": classes} if chosen == "classification" else {}),
+        **({"labels": [_label(words) for words in spellings]} if chosen == "classification" else {}),
         "metrics": metrics,
         "head": {"dropout": 0.1},
     }
+
+
+def _label(words: Sequence[str]) -> str | dict[str, list[str]]:
+    """A label, with its other spellings as aliases where it has any."""
+    return {words[0]: list(words[1:])} if len(words) > 1 else words[0]
 
 
 def _fractional(classes: Sequence[str]) -> bool:

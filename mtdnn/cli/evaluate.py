@@ -28,6 +28,9 @@ def evaluate(
     predictor = Predictor.load(model)
     definition = load_tasks(task_folder(task_defs)).find(task, where="--task")
     found = predictor.evaluate(definition, split, data_dir=data_dir)
+    counted = f"{len(found.uids)} units"
+    if found.num_counted < len(found.uids):
+        counted = f"{found.num_counted} of {counted}: those with both right and wrong answers"
     rows = []
     for name, value in found.metrics.items():
         low, high = bootstrap(METRICS.get(name, where="metrics"), found)
@@ -36,7 +39,7 @@ def evaluate(
         table_of(
             (f"{task} {split}", "x 100", "95 % interval"),
             rows,
-            title=f"{found.num_counted} of {len(found.uids)} units count",
+            title=counted,
         )
     )
     if out is not None:

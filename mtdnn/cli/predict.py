@@ -15,10 +15,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
 ) -> None:
     """Predict every row of a file, in its order; one JSON object a row."""
-    from mtdnn.cli.show import print_json
+    from mtdnn.cli.show import open_log, print_json
     from mtdnn.experiment import write_lines
     from mtdnn.predictor import Predictor
 
+    open_log()
     predictor = Predictor.load(model)
     rows = predictor.predict_file(source, tasks=[name.strip() for name in task.split(",")])
     if out is not None:

@@ -10,6 +10,7 @@ import pytest
 from support import MTDNN, ROOT, own_process, write_toy_experiment
 
 from mtdnn.cli.main import main
+from mtdnn.tasks import load_tasks
 
 WORDS_AND_LABELS = [("good", "pos"), ("bad", "neg"), ("fine", "pos"), ("dull", "neg")]
 ONLY_JOINT = "systems={mtdnn: [joint]}"
@@ -202,6 +203,23 @@ def test_a_new_task_sees_every_label_of_a_file_that_is_sorted_by_label(mtdnn, tm
     code, _, _ = mtdnn("tasks", "new", "--data", tmp_path / "sorted.csv", "--folder", tmp_path / "defs")
     assert code == 0
     assert "labels:\n- a\n- b\n- c\n" in (tmp_path / "defs/sorted.yaml").read_text()
+
+
+def test_a_new_task_takes_spellings_of_a_label_together_and_tells_what_is_empty(mtdnn, tmp_path):
+    rows = [
+        ("some words", "good"),
+        ("more words", "bad"),
+        ("other words", "Good "),
+        ("last words", "good"),
+        ("", "bad"),
+    ]
+    with (tmp_path / "mixed.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    code, out, _ = mtdnn("tasks", "new", "--data", tmp_path / "mixed.csv", "--folder", tmp_path / "defs")
+    assert code == 0
+    assert "labels: 'Good ' counts as 'good'" in out
+    assert "rows with nothing in 'text': 1" in out
+    assert load_tasks(tmp_path / "defs")["mixed"].label_words == (("bad",), ("good", "Good "))
 
 
 def test_a_bad_row_of_a_file_that_holds_all_splits_is_told_once(mtdnn, tmp_path):
