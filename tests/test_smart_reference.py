@@ -54,8 +54,8 @@ class Toy:
 
 def reference_weights(model, task: str) -> dict[str, np.ndarray]:
     state = {name.removeprefix("encoder."): value.numpy() for name, value in model.state_dict().items()}
-    state["head.weight"] = state[f"heads.{task}.output.weight"]
-    state["head.bias"] = state[f"heads.{task}.output.bias"]
+    state["head.weight"] = state[f"heads.task_{task}.output.weight"]
+    state["head.bias"] = state[f"heads.task_{task}.output.bias"]
     return state
 
 
@@ -65,7 +65,7 @@ def some_entries(model, task: str):
         "encoder.embeddings.word_embeddings.weight",
         "encoder.encoder.layer.0.attention.self.query.weight",
         "encoder.encoder.layer.1.output.dense.weight",
-        f"heads.{task}.output.weight",
+        f"heads.task_{task}.output.weight",
     ]
     for name in names:
         gradient = model.get_parameter(name).grad

@@ -176,7 +176,7 @@ def test_the_teacher_is_the_moving_average_of_the_weights():
         for weight in model.parameters():
             weight.add_(1.0)
     bregman.after_step(model, step=1)
-    name = "heads.nli.output.weight"
+    name = "heads.task_nli.output.weight"
     assert torch.equal(bregman.teacher.state_dict()[name], start[name])
     bregman.after_step(model, step=2)
     torch.testing.assert_close(bregman.teacher.state_dict()[name], start[name] + 0.1)  # 0.1 (w + 1) + 0.9 w
