@@ -11,7 +11,7 @@ import yaml
 
 from mtdnn.data.sources import READERS, Faults, suffix_format
 from mtdnn.errors import ConfigError, DataError, unknown
-from mtdnn.tasks import read_task
+from mtdnn.tasks import read_task, shipped
 
 MAX_CLASSES = 50
 LABEL_NAMES = ("label", "target", "class", "category", "sentiment", "gold", "score", "rating", "stars", "y")
@@ -75,7 +75,12 @@ def write_definition(
 
     :raises ConfigError: when a column cannot be guessed, or the definition is there already.
     """
+    path = folder / f"{name or data.name.split('.')[0].replace(' ', '_')}.yaml"
+    if path.exists() or (shipped("task_defs") / path.name).exists():
+        raise ConfigError(f"{path}: a task called '{path.stem}' is there already; give --name")
     choices = Choices(_columns(data))
+    if len(choices.columns) == 1 and ";" in next(iter(choices.columns)):
+        raise ConfigError(f"{data} is separated by semicolons; save it with commas, or with tabs as .tsv")
     label = choices.column("target", target, _guess_target(choices.columns))
     if label is None:
         raise ConfigError(f"{data}: which column is the label? --target, one of {', '.join(choices.columns)}")
@@ -86,9 +91,6 @@ def write_definition(
     rest = [column for column in texts if column != first] if text_a is None else []
     second = choices.column("text_b", text_b, rest[0] if rest else None)
     definition = _definition(data, choices, first, second, label, kind, folder, holdout)
-    path = folder / f"{name or data.name.split('.')[0].replace(' ', '_')}.yaml"
-    if path.exists():
-        raise ConfigError(f"{path} is there already; give --name or --folder")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
     read_task(path)

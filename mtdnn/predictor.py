@@ -32,8 +32,9 @@ class Predictor:
     tokenizer: Any
 
     @classmethod
-    def load(cls, folder: Path) -> "Predictor":
+    def load(cls, folder: Path | str) -> "Predictor":
         """From a run's ``model`` folder; on the GPU where there is one."""
+        folder = Path(folder)
         model = load_model(folder).eval()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), enc.load_tokenizer(str(folder)))

@@ -215,6 +215,7 @@ def test_a_new_task_takes_spellings_of_a_label_together_and_tells_what_is_empty(
     ]
     with (tmp_path / "mixed.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
+    assert mtdnn("tasks", "new", "--data", tmp_path / "mixed.csv", "--name", "mnli")[0] == 3
     code, out, _ = mtdnn("tasks", "new", "--data", tmp_path / "mixed.csv", "--folder", tmp_path / "defs")
     assert code == 0
     assert "labels: 'Good ' counts as 'good'" in out
@@ -252,7 +253,12 @@ def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mt
         (("run", "missing/file.yaml"), 3, "missing/file.yaml"),
         (("run", "quickstart", "--set", "train.epohs=3"), 3, "Did you mean 'epochs'"),
         (("run", "quickstart", "--set", "encoder.path=no/where", "--out", "{tmp}"), 5, "no/where"),
-        (("run", "own_task", "--data-dir", "{tmp}", "--out", "{tmp}"), 4, "{tmp}"),
+        (("run", "own_task"), 3, "unknown task 'your_task'"),
+        (
+            ("run", "own_task", "--set", "stages.finetune.tasks=[rte]", "--data-dir", "{tmp}", "--out", "{tmp}"),
+            4,
+            "{tmp}",
+        ),
         (("tasks", "show", "scitial"), 3, "Did you mean 'scitail'"),
         (("tasks", "new", "--data", "{tmp}/none.csv"), 4, "no such file"),
         (("evaluate", "{tmp}", "--task", "nli"), 6, "{tmp}"),
