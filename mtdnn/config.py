@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mtdnn.errors import ConfigError, unknown
+from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
 from mtdnn.tasks import merged, shipped
 from mtdnn.yaml_files import YamlFile, load_yaml, parse_yaml
@@ -14,7 +15,7 @@ from mtdnn.yaml_files import YamlFile, load_yaml, parse_yaml
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 StageKind = Literal["joint", "finetune", "adapt", "cosine"]
-SWITCHED_OFF_BY_NULL = ("clip_norm", "patience", "save_every")
+SWITCHED_OFF_BY_NULL = ("clip_norm", "patience", "save_every", "diagnose_every", "layer_decay", "freeze")
 
 
 def check_distinct(values: Sequence[Any], *, where: str) -> None:
@@ -52,13 +53,19 @@ class DataConfig(Strict):
 class TrainConfig(Strict):
     """See :class:`mtdnn.trainer.TrainOptions`; what is not given comes from the level above.
 
-    ``null`` switches ``clip_norm``, ``patience`` and ``save_every`` off; elsewhere it is as if not given.
+    ``null`` switches ``clip_norm``, ``patience``, ``save_every``, ``diagnose_every``, ``layer_decay`` and ``freeze``
+    off; elsewhere it is as if not given.
     """
 
     epochs: Count | None = None
     min_updates: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count | None = None
     accumulate: Count | None = None
+    accumulation: Literal["mixed", "same_task"] | None = None
+    optimizer: dict[str, Any] | None = None
+    schedule: dict[str, Any] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    freeze: Annotated[str, Field(pattern=r"^(embeddings|layer:[1-9][0-9]*|encoder)$")] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -66,9 +73,19 @@ class TrainConfig(Strict):
     precision: Literal["auto", "fp32", "bf16"] | None = None
     buckets: bool | None = None
     select: Literal["best", "last"] | None = None
+    evaluate: Literal["student", "teacher"] | None = None
+    diagnose_every: Count | None = None
     patience: Count | None = None
     save_every: Count | None = None
     eval_batch_size: Count | None = None
+
+    @model_validator(mode="after")
+    def _known_methods(self) -> "TrainConfig":
+        faults = optimizer_faults(self.optimizer, where="optimizer") if self.optimizer is not None else []
+        faults += schedule_faults(self.schedule, where="schedule") if self.schedule is not None else []
+        if faults:
+            raise ValueError(listed(faults))
+        return self
 
     def over(self, base: "TrainConfig") -> "TrainConfig":
         return TrainConfig(**{**base.given(), **self.given()})
@@ -110,6 +127,7 @@ class StageConfig(Strict):
         fraction. ``cosine``: no training; the encoder's own cosine of both texts.
     :param from_: an earlier stage of the same system whose weights this one starts from.
     :param head: ``fresh``, or another task's to start from; by default the checkpoint's own where it has the task.
+    :param task_weights: factors on the tasks' losses, above 0; 1 where a task is not named.
     :param seeds: the stage's own seeds; a later stage's seed that is not among them starts from the first.
     """
 
@@ -120,6 +138,7 @@ class StageConfig(Strict):
     sampler: dict[str, Any] = {"type": "round_robin"}
     objective: dict[str, Any] = {"type": "standard"}
     regularizers: list[dict[str, Any]] = []
+    task_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
     fractions: list[Share] = []
     seeds: list[int] | None = None
     head: Literal["fresh"] | HeadStart | None = None
@@ -134,6 +153,9 @@ class StageConfig(Strict):
             raise ValueError(f"fractions belong to adapt stages, which need them; stage '{self.name}' is {self.kind}")
         for name, values in (("tasks", self.tasks), ("fractions", self.fractions), ("seeds", self.seeds or [])):
             check_distinct(values, where=f"stage '{self.name}': {name}")
+        for task in self.task_weights:
+            if task not in self.tasks:
+                raise ValueError(f"stage '{self.name}': task_weights: {unknown('task', task, self.tasks)}")
         return self
 
     @property

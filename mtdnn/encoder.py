@@ -1,15 +1,17 @@
 """Any AutoModel encoder: where its sites are, passes that start in its middle, and one vector per row.
 
 A site is where a perturbation is added (``numerics.md``): ``word``, the word-embedding table's output; ``embeddings``,
-the whole embedding block's; ``layer:<r>``, layer r's (from 1). A pass records the outputs at and below its sites; a
-resumed pass returns those records instead of computing them, so that what lies below a site is applied exactly once.
+the whole embedding block's; ``layer:<r>``, layer r's (from 1). ``embeddings_twice`` is the official code's slip, kept
+for its preset: the block's output is fed back as word embeddings, so that the block applies a second time.
+A pass records the outputs at and below its sites; a resumed pass returns those records instead of computing them, so
+that what lies below a site is applied exactly once.
 """
 
 import importlib.util
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +24,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
+from mtdnn.dropout import DropoutTape
 from mtdnn.errors import ConfigError, EncoderError, unknown
 
 Pool = Literal["native", "mean", "first"]
 PACKAGE_PREFIX = "package:"
+TWICE = "embeddings_twice"
 # How the family's stock classifier turns the first token into a vector: (dropout before, activation).
 NATIVE_POOLERS: dict[str, tuple[bool, str]] = {
     "bert": (False, "tanh"),
@@ -187,14 +191,14 @@ def layers(encoder: PreTrainedModel) -> nn.ModuleList:
 
 def modules_up_to(encoder: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     """The modules whose outputs a pass resumed at ``site`` takes from the record; the site's own comes last."""
-    if site == "word":
-        return {"word": encoder.get_input_embeddings()}
+    if site in ("word", TWICE):
+        return {site: encoder.get_input_embeddings()}
     found = {"embeddings": embedding_block(encoder)}
     if site == "embeddings":
         return found
     kind, _, number = site.partition(":")
     if kind != "layer" or not number.isdigit():
-        raise ConfigError(f"site: {unknown('site', site, ['word', 'embeddings', 'layer:<r>'])}")
+        raise ConfigError(f"site: {unknown('site', site, ['word', 'embeddings', 'layer:<r>', TWICE])}")
     stack = layers(encoder)
     if not 1 <= int(number) <= len(stack):
         raise ConfigError(f"site: '{site}' is not there; this encoder has layers 1 to {len(stack)}")
@@ -204,14 +208,15 @@ def modules_up_to(encoder: PreTrainedModel, site: str) -> dict[str, nn.Module]:
 @contextmanager
 def recording(encoder: PreTrainedModel, sites: Sequence[str], record: Record, masks: list[Tensor]) -> Iterator[None]:
     """While entered, the outputs at and below ``sites`` go into ``record``."""
+    replaced = {name: module for site in sites for name, module in modules_up_to(encoder, site).items()}
     handles = []
-    for site in sites:
-        for name, module in modules_up_to(encoder, site).items():
+    for name, module in replaced.items():
 
-            def note(module: nn.Module, _args: Any, output: Any, name: str = name) -> None:
-                record.taps[name] = Tap(module, output, len(masks))
+        def note(_: nn.Module, _args: Any, output: Any, name: str = name, module: nn.Module = module) -> None:
+            record.taps[name] = Tap(module, output, 0 if name == TWICE else len(masks))
 
-            handles.append(module.register_forward_hook(note))
+        watched = embedding_block(encoder) if name == TWICE else module
+        handles.append(watched.register_forward_hook(note))
     try:
         yield
     finally:
@@ -221,23 +226,63 @@ def recording(encoder: PreTrainedModel, sites: Sequence[str], record: Record, ma
 
 @contextmanager
 def resuming(
-    encoder: PreTrainedModel, record: Record, site: str, delta_NTD: Tensor | None, dtype: torch.dtype | None
+    encoder: PreTrainedModel,
+    record: Record,
+    site: str,
+    delta_NTD: Tensor | None,
+    *,
+    dtype: torch.dtype | None = None,
+    detach: bool = False,
 ) -> Iterator[None]:
-    """While entered, modules up to ``site`` return their records, with ``delta`` added at the site."""
+    """While entered, modules up to ``site`` return their records, with ``delta`` added at the site.
+
+    :param detach: the records as constants: nothing below the site gets a gradient.
+    """
     with ExitStack() as stack:
         for name in modules_up_to(encoder, site):
             tap = record.taps[name]
-            output = shifted(tap.output, delta_NTD if name == site else None, dtype)
+            output = changed_hidden(tap.output, lambda hidden_NTD: hidden_NTD.detach()) if detach else tap.output
+            output = shifted(output, delta_NTD if name == site else None, dtype)
             stack.enter_context(_returning(tap.module, output))
         yield
 
 
+@contextmanager
+def adding(encoder: PreTrainedModel, site: str, delta_NTD: Tensor | None) -> Iterator[None]:
+    """While entered, ``delta`` is added to what the module at ``site`` puts out."""
+    if delta_NTD is None:
+        yield
+        return
+    *_, module = modules_up_to(encoder, site).values()
+    handle = module.register_forward_hook(lambda _module, _args, output: shifted(output, delta_NTD, None))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def width_at(encoder: PreTrainedModel, site: str) -> int:
+    """The width D of the hidden states at a site."""
+    record, one = Record(), torch.zeros(1, 1, dtype=torch.long, device=encoder.device)
+    with DropoutTape(off=True), recording(encoder, [site], record, []):
+        encode(encoder, {"input_ids": one, "attention_mask": one + 1, "token_type_ids": one})
+    return hidden_of(record.taps[site]).shape[-1]
+
+
 def shifted(output: Any, delta_NTD: Tensor | None, dtype: torch.dtype | None) -> Any:
-    """A module's output with ``delta`` added to its hidden states, which come first if there are several outputs."""
-    if isinstance(output, tuple):
-        return (shifted(output[0], delta_NTD, dtype), *output[1:])
-    hidden_NTD = output if dtype is None else output.to(dtype)
-    return hidden_NTD if delta_NTD is None else hidden_NTD + delta_NTD.to(hidden_NTD.dtype)
+    """A module's output with ``delta`` added to its hidden states."""
+
+    def moved(hidden_NTD: Tensor) -> Tensor:
+        hidden_NTD = hidden_NTD if dtype is None else hidden_NTD.to(dtype)
+        return hidden_NTD if delta_NTD is None else hidden_NTD + delta_NTD.to(hidden_NTD.dtype)
+
+    return changed_hidden(output, moved)
+
+
+def changed_hidden(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A module's output with ``change`` applied to its hidden states, which come first if there are several outputs."""
+    return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 
 @contextmanager

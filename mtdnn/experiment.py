@@ -198,6 +198,7 @@ class Experiment:
             options=self.options(cell),
             seed=cell.seed,
             pad_id=self.data.tokenizer.pad_token_id,
+            task_weights=cell.stage.task_weights,
             folder=self.folder(cell) / "checkpoint",
             on_step=partial(self.on_step, cell) if self.on_step else None,
         )
@@ -216,6 +217,8 @@ class Experiment:
             "selected_step": progress.best_step or progress.step,
             "data": counts,
             "history": progress.history,
+            "diagnostics": trainer.diagnostics.samples,
+            "warnings": trainer.diagnostics.warned,
         }
         return evaluations, facts
 

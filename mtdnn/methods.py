@@ -1,17 +1,18 @@
 """The methods of a stage, built from its options; and what ``mtdnn methods`` says of those there are."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mtdnn.config import StageConfig
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.objectives.base import OBJECTIVES, Objective
-from mtdnn.registry import Registry, build, options_of
-from mtdnn.regularizers.base import REGULARIZERS, Regularizer
+from mtdnn.registry import Registry, build, option_faults, options_of
+from mtdnn.regularizers.base import REGULARIZERS, Attached
 from mtdnn.samplers.base import SAMPLERS, Sampler
 
+ATTACHMENT = ("tasks", "task_weights", "after_steps")
 REGISTRIES: tuple[Registry[Any], ...] = (OBJECTIVES, REGULARIZERS, SAMPLERS)
 
 
@@ -20,7 +21,7 @@ class Methods:
     """A stage's components, built from their options."""
 
     objective: Objective
-    regularizers: dict[str, Regularizer]
+    regularizers: dict[str, Attached]
     sampler: Sampler
 
 
@@ -34,20 +35,40 @@ def build_methods(stage: StageConfig, *, where: str) -> Methods:
         except ConfigError as error:
             faults.append(str(error))
 
-    regularizers: dict[str, Regularizer] = {}
+    regularizers: dict[str, Attached] = {}
     for index, options in enumerate(stage.regularizers):
-        name = str(options.get("type", index))
+        name, key = str(options.get("type", index)), f"regularizers[{index}]"
         if name in regularizers:
-            faults.append(f"{where}.regularizers[{index}]: '{name}' stands twice")
-        regularizers[name] = made(REGULARIZERS, options, f"regularizers[{index}]")
+            faults.append(f"{where}.{key}: '{name}' stands twice")
+        own = {option: value for option, value in options.items() if option not in ATTACHMENT}
+        attachment = {option: value for option, value in options.items() if option in ATTACHMENT}
+        faults += attachment_faults(attachment, stage.tasks, where=f"{where}.{key}")
+        regularizers[name] = Attached(regularizer=made(REGULARIZERS, own, key), **attachment)
     methods = Methods(
         objective=made(OBJECTIVES, stage.objective, "objective"),
         regularizers=regularizers,
         sampler=made(SAMPLERS, stage.sampler, "sampler"),
     )
+    if methods.objective is not None and methods.objective.unattachable and regularizers:
+        faults.append(
+            f"{where}: {', '.join(regularizers)} cannot be combined with the objective {stage.objective['type']}: "
+            f"{methods.objective.unattachable}"
+        )
     if faults:
         raise ConfigError(listed(faults))
     return methods
+
+
+def attachment_faults(options: Mapping[str, Any], tasks: Sequence[str], *, where: str) -> list[str]:
+    """What is wrong with the options that every regularizer has."""
+    faults = option_faults(Attached, options, name="regularizer", where=where)
+    if faults:
+        return faults
+    named = [*(options.get("tasks") or []), *options.get("task_weights", {})]
+    faults += [f"{where}: {unknown('task of this stage', task, tasks)}" for task in named if task not in tasks]
+    if options.get("after_steps", 0) < 0 or min(options.get("task_weights", {}).values(), default=0.0) < 0:
+        faults.append(f"{where}: after_steps and task_weights must be at least 0")
+    return faults
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class MultiTaskModel(PreTrainedModel):
         self.heads = nn.ModuleDict(
             {head_key(name): build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
         )
+        self._widths: dict[str, int] = {}
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -156,6 +157,12 @@ class MultiTaskModel(PreTrainedModel):
                 if layer.bias is not None:
                     layer.bias.zero_()
 
+    def width_at(self, site: str) -> int:
+        """The width D of the hidden states at a site."""
+        if site not in self._widths:
+            self._widths[site] = enc.width_at(self.encoder, site)
+        return self._widths[site]
+
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[head_key(task)])
 
@@ -180,8 +187,10 @@ class MultiTaskModel(PreTrainedModel):
         sites: Sequence[str] = (),
         dropout: bool = True,
         masks: list[Tensor] | None = None,
+        site: str = "embeddings",
+        delta_NTD: Tensor | None = None,
     ) -> Pass:
-        """A pass from the start.
+        """A pass from the start, with ``delta`` added at ``site`` if there is one.
 
         :param rng: where dropout masks come from in training mode; without it torch's own dropout runs, unrecorded.
         :param sites: what :meth:`resume` will be asked for.
@@ -191,7 +200,9 @@ class MultiTaskModel(PreTrainedModel):
         tape = DropoutTape(rng.generator() if rng else None, replay=masks, off=not dropout)
         recorded = rng is not None or masks is not None or not dropout
         record = enc.Record(masks=tape.masks)
-        with tape if recorded else nullcontext(), enc.recording(self.encoder, sites, record, tape.masks):
+        taping = tape if recorded else nullcontext()
+        recording = enc.recording(self.encoder, sites, record, tape.masks)
+        with taping, recording, enc.adding(self.encoder, site, delta_NTD):
             return Pass(self(batch), record)
 
     def resume(
@@ -204,18 +215,20 @@ class MultiTaskModel(PreTrainedModel):
         dropout: DropoutMode = "replay",
         dtype: torch.dtype | None = None,
         rng: Rng | None = None,
+        detach: bool = False,
     ) -> Tensor:
         """Logits of the pass ``clean`` with ``delta`` added at ``site``; what lies below the site is not run again.
 
         :param dropout: ``replay``: the masks of ``clean``; ``independent``: fresh ones from ``rng``; ``off``: none.
         :param dtype: the precision of this pass, autocast off; None keeps the surrounding one.
+        :param detach: what lies at and below the site gets no gradient.
         """
         if dropout == "replay":
             tape = DropoutTape(replay=clean.record.masks[clean.record.taps[site].num_masks :])
         else:
             tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
         precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
-        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype):
+        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach):
             return cast(Tensor, self(batch))
 
 

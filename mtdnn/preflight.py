@@ -37,10 +37,19 @@ def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterato
     if train_config(config, cell).select != "last" and not any(data.labelled(t, "validation") for t in cell.tasks):
         yield f"no validation split of {', '.join(cell.tasks)} to select the best checkpoint by; say train.select: last"
     encoder = architecture_of(config.encoder)
-    for name, regularizer in build_methods(cell.stage, where=cell.stage.name).regularizers.items():
-        for site in regularizer.sites:
+    methods = build_methods(cell.stage, where=cell.stage.name)
+    sites = {name: attached.regularizer.sites for name, attached in methods.regularizers.items()}
+    sites["objective"] = methods.objective.sites
+    frozen = train_config(config, cell).freeze
+    sites["train.freeze"] = (frozen,) if frozen not in (None, "encoder") else ()
+    for name, wanted in sites.items():
+        for site in wanted:
             for fault in faults_of(partial(modules_up_to, encoder, site)):
                 yield f"{name}: {fault}"
+    if train_config(config, cell).evaluate == "teacher" and not any(
+        attached.regularizer.keeps_teacher for attached in methods.regularizers.values()
+    ):
+        yield "train.evaluate: teacher needs a regularizer that keeps one, such as bregman"
 
 
 def _start_faults(cell: Cell, data: DataStore) -> Iterator[str]:

@@ -4,7 +4,7 @@ Noise is keyed by row, so that padding, the order of a batch, the number of proc
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,12 +26,30 @@ class Rng:
 
     def normal_NTD(self, row_names: Sequence[str], mask_NT: Tensor, width: int, *, dtype: torch.dtype) -> Tensor:
         """Standard normal noise at real tokens and zero at padding, on the mask's device: (N, T, width)."""
+        return self._draw_NTD(torch.randn, row_names, mask_NT, width, dtype)
+
+    def uniform_NTD(self, row_names: Sequence[str], mask_NT: Tensor, width: int, *, dtype: torch.dtype) -> Tensor:
+        """Uniform noise in [-1, 1) at real tokens and zero at padding, on the mask's device: (N, T, width)."""
+        return self._draw_NTD(uniform, row_names, mask_NT, width, dtype)
+
+    def _draw_NTD(
+        self,
+        draw: Callable[..., Tensor],
+        row_names: Sequence[str],
+        mask_NT: Tensor,
+        width: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
         noise_NTD = torch.zeros(*mask_NT.shape, width, dtype=torch.float32)
         generator = torch.Generator()
         for row, (name, length) in enumerate(zip(row_names, mask_NT.sum(1).tolist(), strict=True)):
             generator.manual_seed(seed_of(f"{self.key}/{name}"))
-            noise_NTD[row, :length] = torch.randn(length, width, generator=generator)
+            noise_NTD[row, :length] = draw(length, width, generator=generator)
         return noise_NTD.to(device=mask_NT.device, dtype=dtype)
+
+
+def uniform(*shape: int, generator: torch.Generator) -> Tensor:
+    return 2.0 * torch.rand(*shape, generator=generator) - 1.0
 
 
 def seed_of(key: str) -> int:

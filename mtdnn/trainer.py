@@ -6,7 +6,9 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,12 +26,13 @@ from mtdnn.checkpoint import (
 )
 from mtdnn.data.batch import Batch, epoch_batches, make_batch
 from mtdnn.data.tokenize import TaskSplit
+from mtdnn.diagnostics import Diagnostics
 from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
-from mtdnn.model import MultiTaskModel
-from mtdnn.objectives.base import Objective
-from mtdnn.optim import Precision, autocast_dtype, clip, make_optimizer, make_schedule
-from mtdnn.regularizers.base import Regularizer
+from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.objectives.base import Objective, Term
+from mtdnn.optim import Precision, autocast_dtype, clip, freeze, make_optimizer, make_schedule
+from mtdnn.regularizers.base import Attached
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
 
@@ -44,9 +47,18 @@ class TrainOptions:
     :param epochs: passes over the data, at least 1; raised as far as ``min_updates`` optimizer steps need.
     :param batch_size: rows of a micro-batch (in ranking: candidate rows).
     :param accumulate: micro-batches of an optimizer step.
+    :param accumulation: whose the micro-batches of a step are: ``mixed``, as the sampler orders them, or of the
+        ``same_task``, the sampler then ordering steps.
+    :param optimizer: ``type`` (adamw, radam, adamax, sgd) and its options.
+    :param schedule: ``type`` (linear, cosine, constant, polynomial, slanted_triangular, robert) and its options.
+    :param layer_decay: factor on the learning rate from each layer to the one below, in (0, 1]; None for one rate.
+    :param freeze: what gets no gradient: everything up to ``embeddings`` or ``layer:<r>``, or the whole ``encoder``.
     :param warmup: share of the steps over which the learning rate rises, in [0, 1).
     :param clip_norm: global norm of the gradient, or None for no clipping.
     :param select: ``best`` validation score (mean of the tasks' first metrics), or the ``last`` step.
+    :param evaluate: which weights are validated and kept: the ``student``'s, or the ``teacher``'s that a regularizer
+        averages.
+    :param diagnose_every: optimizer steps between two samples of the regularizers' diagnostics; None for none.
     :param patience: epochs without a better score after which training stops; None for never.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
@@ -56,6 +68,11 @@ class TrainOptions:
     min_updates: int = 0
     batch_size: int = 32
     accumulate: int = 1
+    accumulation: Literal["mixed", "same_task"] = "mixed"
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"type": "adamw"})
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"type": "linear"})
+    layer_decay: float | None = None
+    freeze: str | None = None
     learning_rate: float = 5e-5
     weight_decay: float = 0.01
     warmup: float = 0.1
@@ -63,6 +80,8 @@ class TrainOptions:
     precision: Precision = "auto"
     buckets: bool = True
     select: Literal["best", "last"] = "best"
+    evaluate: Literal["student", "teacher"] = "student"
+    diagnose_every: int | None = 50
     patience: int | None = None
     save_every: int | None = 200
     eval_batch_size: int = 64
@@ -75,6 +94,7 @@ class Progress:
     step: int = 0
     epoch: int = 0
     position: int = 0
+    epoch_start: int = 0
     best_score: float | None = None
     best_step: int | None = None
     best_epoch: int | None = None
@@ -87,37 +107,53 @@ class Progress:
 
 @dataclass(frozen=True)
 class Plan:
-    """Epochs as tasks in order, and batches as units: a pure function of the data's sizes, the options and the seed."""
+    """Epochs as optimizer steps of tasks and units: a pure function of the data's sizes, the options and the seed.
+
+    :param updates: optimizer steps that a batch is used for; the epochs are divided by it.
+    """
 
     data: Mapping[str, TaskSplit]
     sampler: Sampler
     options: TrainOptions
     seed: int
+    updates: int = 1
 
-    def passes(self, task: str, epoch: int) -> Iterator[list[int]]:
-        """A task's batches, pass after pass, reshuffled each time."""
-        turn = 0
+    def turns(self, task: str, epoch: int, *, size: int) -> Iterator[list[list[int]]]:
+        """A task's batches, ``size`` at a time, pass after pass, reshuffled each time."""
+        number = 0
         while True:
-            yield from self._batches(task, epoch, turn)
-            turn += 1
+            batches = self._batches(task, epoch, number)
+            yield from (batches[start : start + size] for start in range(0, len(batches), size))
+            number += 1
 
-    def _batches(self, task: str, epoch: int, turn: int) -> list[list[int]]:
-        seed = f"{self.seed}/{task}/{epoch}/{turn}"
+    def _batches(self, task: str, epoch: int, number: int) -> list[list[int]]:
+        seed = f"{self.seed}/{task}/{epoch}/{number}"
         return epoch_batches(
             self.data[task], batch_size=self.options.batch_size, seed=seed, buckets=self.options.buckets
         )
 
-    def epoch(self, epoch: int) -> list[tuple[str, list[int]]]:
-        """(task, units) of each micro-batch of an epoch."""
-        counts = {task: len(self._batches(task, epoch, 0)) for task in self.data}
-        sources = {task: self.passes(task, epoch) for task in self.data}
-        return [(task, next(sources[task])) for task in self.sampler.order(counts, seed=self.seed, epoch=epoch)]
+    def epoch(self, epoch: int) -> list[list[tuple[str, list[int]]]]:
+        """(task, units) of each micro-batch of each step of an epoch."""
+        size = self.options.accumulate if self.options.accumulation == "same_task" else 1
+        num_turns = {task: -(-len(self._batches(task, epoch, 0)) // size) for task in self.data}
+        order = self.sampler.order(
+            num_turns,
+            num_examples={task: len(data) for task, data in self.data.items()},
+            num_epochs=self.options.epochs,
+            seed=self.seed,
+            epoch=epoch,
+        )
+        sources = {task: self.turns(task, epoch, size=size) for task in self.data}
+        turns = [[(task, units) for units in next(sources[task])] for task in order]
+        count = self.options.accumulate // size
+        return [list(chain(*turns[start : start + count])) for start in range(0, len(turns), count)]
 
     def steps_in(self, epoch: int) -> int:
-        return -(-len(self.epoch(epoch)) // self.options.accumulate)
+        """Optimizer steps."""
+        return len(self.epoch(epoch)) * self.updates
 
     def num_epochs(self) -> int:
-        return max(self.options.epochs, -(-self.options.min_updates // self.steps_in(0)))
+        return max(-(-self.options.epochs // self.updates), -(-self.options.min_updates // self.steps_in(0)))
 
     def num_steps(self) -> int:
         return sum(self.steps_in(epoch) for epoch in range(self.num_epochs()))
@@ -125,16 +161,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Step:
-    """The micro-batches of one optimizer step, each with its share of the step's loss."""
+    """The micro-batches of one optimizer step, each with its share of the step's loss.
+
+    :param weights: factors on the tasks' losses; 1 where a task is not named.
+    """
 
     batches: Sequence[Batch]
+    weights: Mapping[str, float]
 
     def shares(self) -> list[float]:
-        """Units of the batch over units of its task in the step, over the step's number of tasks."""
+        """Units of the batch over units of its task in the step, over the step's number of tasks, x the weight."""
         units = Counter[str]()
         for batch in self.batches:
             units[batch.task] += batch.num_units
-        return [batch.num_units / units[batch.task] / len(units) for batch in self.batches]
+        return [
+            self.weights.get(batch.task, 1.0) * batch.num_units / units[batch.task] / len(units)
+            for batch in self.batches
+        ]
 
 
 class Trainer:
@@ -152,11 +195,12 @@ class Trainer:
         validation: Mapping[str, TaskSplit],
         *,
         objective: Objective,
-        regularizers: Mapping[str, Regularizer],
+        regularizers: Mapping[str, Attached],
         sampler: Sampler,
         options: TrainOptions,
         seed: int,
         pad_id: int,
+        task_weights: Mapping[str, float] | None = None,
         folder: Path | None = None,
         on_step: Callable[[int], None] | None = None,
     ):
@@ -164,20 +208,32 @@ class Trainer:
             raise ConfigError("select: best needs a validation split; say select: last, or give one")
         self.model, self.validation, self.options = model, validation, options
         self.objective, self.regularizers = objective, regularizers
-        self.plan = Plan(train, sampler, options, seed)
+        self.task_weights = task_weights or {}
+        self.plan = Plan(train, sampler, options, seed, objective.num_updates)
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step = seed, pad_id, folder, on_step
         self.progress = Progress()
-        self.optimizer = make_optimizer(model, learning_rate=options.learning_rate, weight_decay=options.weight_decay)
-        self.schedule = make_schedule(self.optimizer, num_steps=self.num_steps, warmup=options.warmup)
+        if options.freeze is not None:
+            freeze(model, options.freeze)
+        self.optimizer = make_optimizer(
+            model,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            optimizer=options.optimizer,
+            layer_decay=options.layer_decay,
+        )
+        self.schedule = make_schedule(
+            self.optimizer, num_steps=self.num_steps, warmup=options.warmup, schedule=options.schedule
+        )
         self.autocast = autocast_dtype(options.precision, model.device)
-        self.sites = [site for each in regularizers.values() for site in each.sites]
+        self.sites = list(dict.fromkeys(site for each in regularizers.values() for site in each.regularizer.sites))
         self.losses: dict[str, list[float]] = defaultdict(list)
+        self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.autocast or torch.float32)
 
     def run(self) -> Progress:
         """Train to the end (or to the end of patience) and leave the selected weights in the model."""
-        for regularizer in self.regularizers.values():
-            regularizer.begin(self.model, num_steps=self.num_steps)
+        for attached in self.regularizers.values():
+            attached.regularizer.begin(self.model, num_steps=self.num_steps)
         self.resume()
         self.model.train()
         pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
@@ -190,17 +246,15 @@ class Trainer:
     def run_epoch(self, bar: Any) -> None:
         started = time.monotonic()
         for step in self.steps():
+            before = self.progress.step
             self.run_step(step)
-            self.schedule.step()
-            self.progress.step += 1
-            self.progress.position += len(step.batches)
-            for regularizer in self.regularizers.values():
-                regularizer.after_step(self.model, step=self.progress.step)
-            bar.update()
+            self.progress.position += 1
+            bar.update(self.progress.step - before)
             bar.set_postfix_str(self.summary(), refresh=False)
             if self.on_step is not None:
                 self.on_step(self.progress.step)
-            if self.options.save_every and self.progress.step % self.options.save_every == 0:
+            every = self.options.save_every or math.inf
+            if before // every < self.progress.step // every:
                 self.progress.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self.save()
@@ -208,39 +262,63 @@ class Trainer:
 
     def steps(self) -> Iterator[Step]:
         """The rest of the current epoch's optimizer steps."""
-        batches = self.plan.epoch(self.progress.epoch)[self.progress.position :]
-        for start in range(0, len(batches), self.options.accumulate):
-            yield Step([self.batch(*each) for each in batches[start : start + self.options.accumulate]])
+        for batches in self.plan.epoch(self.progress.epoch)[self.progress.position :]:
+            yield Step([self.batch(*each) for each in batches], self.task_weights)
 
     def batch(self, task: str, units: list[int]) -> Batch:
         made = make_batch(self.plan.data[task], units, self.model.head(task), pad_id=self.pad_id)
         return made.to(self.model.device)
 
     def run_step(self, step: Step) -> None:
-        """One optimizer step: SMART's lines 5 to 11 for every micro-batch, then the update."""
-        self.optimizer.zero_grad()
-        for micro, (batch, share) in enumerate(zip(step.batches, step.shares(), strict=True)):
-            rng = Rng(f"{self.seed}/{self.progress.step}/{micro}")
-            for loss in self.micro_losses(batch, rng):
+        """SMART's lines 5 to 11 for every micro-batch; an update after the objective's last term, or after each."""
+        rngs = [Rng(f"{self.seed}/{self.progress.step}/{micro}") for micro in range(len(step.batches))]
+        terms = [
+            self.objective.terms(self.model, batch, rng, sites=self.sites)
+            for batch, rng in zip(step.batches, rngs, strict=True)
+        ]
+        for turn in range(1, self.objective.num_terms + 1):
+            for batch, share, rng, source in zip(step.batches, step.shares(), rngs, terms, strict=True):
+                loss = self.next_loss(source, batch, rng)
                 self.check_finite(loss, batch)
                 (loss * share).backward()
+            if self.objective.updates_each_term or turn == self.objective.num_terms:
+                self.update(step)
+
+    def next_loss(self, terms: Iterator[Term], batch: Batch, rng: Rng) -> Tensor:
+        """The objective's next term, with the penalties that attach to it."""
+        with torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            term = next(terms)
+            self.losses[batch.task].append(float(term.loss.detach()))
+            if term.clean is None:
+                return term.loss * term.share
+            return term.loss * term.share + sum(self.penalties(batch, term, term.clean, rng))
+
+    def penalties(self, batch: Batch, term: Term, clean: Pass, rng: Rng) -> Iterator[Tensor]:
+        """The terms of the regularizers that apply to this batch at this step."""
+        for name, attached in self.regularizers.items():
+            factor = attached.factor(batch.task, step=self.progress.step)
+            if not factor:
+                continue
+            source = rng.at(name)
+            penalty = factor * attached.regularizer.penalty(self.model, batch, clean, source)
+            self.losses[f"{name} penalty"].append(float(penalty.detach()))
+            if self.diagnostics.due(self.progress.step):
+                found = attached.regularizer.diagnose(self.model, batch, clean, source)
+                self.diagnostics.note(
+                    name, found, step=self.progress.step, task=batch.task, loss=float(term.loss.detach())
+                )
+            yield penalty
+
+    def update(self, step: Step) -> None:
+        """One optimizer step."""
         norm = clip(self.model.parameters(), max_norm=self.options.clip_norm or math.inf)
         self.check_finite(norm, *step.batches)
         self.optimizer.step()
-
-    def micro_losses(self, batch: Batch, rng: Rng) -> Iterator[Tensor]:
-        """The objective's terms, each with the penalties that attach to it."""
-        device = self.model.device.type
-        with torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None):
-            for term in self.objective.terms(self.model, batch, rng, sites=self.sites):
-                loss = term.loss
-                self.losses[batch.task].append(float(loss.detach()))
-                if term.clean is not None:
-                    for name, regularizer in self.regularizers.items():
-                        penalty = regularizer.penalty(self.model, batch, term.clean, rng.at(name))
-                        self.losses[f"{name} penalty"].append(float(penalty.detach()))
-                        loss = loss + penalty
-                yield loss
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.progress.step += 1
+        for attached in self.regularizers.values():
+            attached.regularizer.after_step(self.model, step=self.progress.step)
 
     def check_finite(self, value: Tensor, *batches: Batch) -> None:
         if not torch.isfinite(value):
@@ -253,13 +331,19 @@ class Trainer:
     def summary(self) -> str:
         """Mean of each loss over its last 50 micro-batches."""
         recent = {name: values[-50:] for name, values in self.losses.items()}
-        return " ".join(f"{name}={sum(values) / len(values):.3g}" for name, values in recent.items())
+        means = {name: sum(values) / len(values) for name, values in recent.items()} | self.diagnostics.gains()
+        return " ".join(f"{name}={value:.3g}" for name, value in means.items())
 
     def end_epoch(self, seconds: float) -> None:
         progress = self.progress
         record: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "seconds": seconds}
         record["losses"] = {name: sum(values) / len(values) for name, values in self.losses.items()}
+        if found := self.diagnostics.means(since=progress.epoch_start):
+            record["diagnostics"] = found
+        for text in self.diagnostics.new_warnings(since=progress.epoch_start):
+            log.warning("%s", text)
         self.losses.clear()
+        progress.epoch_start = progress.step
         progress.epoch, progress.position = progress.epoch + 1, 0
         progress.seconds += seconds
         if self.options.select == "best":
@@ -275,32 +359,65 @@ class Trainer:
 
     def validate(self) -> dict[str, Evaluation]:
         size = self.options.eval_batch_size
-        return {
-            task: evaluate(self.model, data, batch_size=size, pad_id=self.pad_id)
-            for task, data in self.validation.items()
-        }
+        with self.judged():
+            return {
+                task: evaluate(self.model, data, batch_size=size, pad_id=self.pad_id)
+                for task, data in self.validation.items()
+            }
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """While entered, the model has the weights that are evaluated."""
+        teacher = self.teacher_weights()
+        if teacher is None:
+            yield
+            return
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(teacher)
+        yield
+        self.model.load_state_dict(own)
+
+    def teacher_weights(self) -> Mapping[str, Tensor] | None:
+        """The average that ``evaluate: teacher`` asks for; None where the student is evaluated."""
+        if self.options.evaluate == "student":
+            return None
+        weights = [attached.regularizer.teacher_weights() for attached in self.regularizers.values()]
+        return next(each for each in weights if each is not None)
 
     def out_of_patience(self) -> bool:
         best, patience = self.progress.best_epoch, self.options.patience
         return patience is not None and best is not None and self.progress.epoch - best >= patience
 
     def select(self) -> None:
-        """Put the best checkpoint's weights into the model, where ``select`` asks for them."""
+        """Put the weights into the model that ``select`` and ``evaluate`` ask for."""
         best = self.progress.best_step
         if self.options.select == "best" and self.folder is not None and best not in (None, self.progress.step):
-            checkpoint = load_checkpoint(self.folder / f"step-{best:08d}")
-            self.model.load_state_dict(checkpoint.parts["model"])
+            self.take_up(load_checkpoint(self.folder / f"step-{best:08d}"))
+        if (teacher := self.teacher_weights()) is not None:
+            self.model.load_state_dict(teacher)
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """The model's and the regularizers' tensors of a checkpoint."""
+        self.model.load_state_dict(checkpoint.parts["model"])
+        for name, attached in self.regularizers.items():
+            attached.regularizer.load_state_dict(checkpoint.parts.get(f"regularizer-{name}", {}))
 
     def save(self) -> None:
         if self.folder is None:
             return
         tensors, groups = optimizer_parts(self.optimizer)
         parts = {"model": self.model.state_dict(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
-        for name, regularizer in self.regularizers.items():
-            if kept := regularizer.state_dict():
+        for name, attached in self.regularizers.items():
+            if kept := attached.regularizer.state_dict():
                 parts[f"regularizer-{name}"] = kept
         schedule = {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"}
-        state = {"progress": vars(self.progress), "groups": groups, "schedule": schedule, "losses": dict(self.losses)}
+        state = {
+            "progress": vars(self.progress),
+            "groups": groups,
+            "schedule": schedule,
+            "losses": dict(self.losses),
+            "diagnostics": self.diagnostics.state(),
+        }
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
 
     def resume(self) -> None:
@@ -309,11 +426,10 @@ class Trainer:
         if found is None:
             return
         self.progress = Progress(**found.state["progress"])
-        self.model.load_state_dict(found.parts["model"])
+        self.take_up(found)
         restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
         self.schedule.load_state_dict({**self.schedule.state_dict(), **found.state["schedule"]})
         self.losses.update(found.state["losses"])
         torch.set_rng_state(found.parts["random"]["torch"])
-        for name, regularizer in self.regularizers.items():
-            regularizer.load_state_dict(found.parts.get(f"regularizer-{name}", {}))
+        self.diagnostics.take_up(found.state["diagnostics"])
         log.info("going on from step %d of %d", self.progress.step, self.num_steps)

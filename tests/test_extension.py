@@ -59,7 +59,7 @@ from mtdnn.samplers.base import SAMPLERS, Sampler
 class OneByOne(Sampler):
     """All batches of the first task, then all of the second, and so on."""
 
-    def order(self, num_batches, *, seed, epoch):
+    def order(self, num_batches, *, num_examples, num_epochs, seed, epoch):
         return [task for task, count in num_batches.items() for _ in range(count)]
 ''',
     "mtdnn/metrics/kappa.py": '''

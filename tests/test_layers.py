@@ -5,14 +5,16 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "rng", "testing.corpus_words"},
+    {"errors", "rng", "diagnostics", "testing.corpus_words"},
     {"testing.corpus"},
     {"registry", "yaml_files"},
     {"schema", "metrics"},
     {"tasks"},
-    {"config", "data", "divergences", "dropout", "optim", "samplers"},
+    {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
     {"model"},
+    {"optim"},
+    {"config"},
     {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task"},
     {"trainer", "zero_shot", "predictor", "methods", "plan", "pretrained"},
     {"data_store"},

@@ -114,7 +114,7 @@ def test_smart_equals_the_reference_in_value_and_gradient(task, radius, toleranc
 def test_the_perturbation_equals_the_reference_in_every_norm(task, norm):
     toy = Toy(task)
     regularizer = Smart(radius=0.3, step_size=0.2, noise_std=0.05, scale="absolute", num_steps=2, norm=norm)
-    ours = regularizer.worst_delta(toy.model, toy.batch, toy.clean(regularizer), RNG).numpy()
+    ours = regularizer.perturbation(toy.model, toy.batch, toy.clean(regularizer), RNG).delta_NTD.numpy()
     expected = smart.ascend(
         lambda d: toy.logits(toy.weights, d),
         toy.divergence(),
@@ -135,7 +135,7 @@ def test_the_official_preset_moves_as_the_official_code_did(task):
     toy = Toy(task)
     options = {**Smart.PRESETS["official-2020-08"], "step_size": 0.5, "noise_std": 1e-3, "dropout": "replay"}
     regularizer = Smart(**options)
-    ours = regularizer.worst_delta(toy.model, toy.batch, toy.clean(regularizer), RNG).numpy()
+    ours = regularizer.perturbation(toy.model, toy.batch, toy.clean(regularizer), RNG).delta_NTD.numpy()
     everywhere = torch.ones_like(toy.batch.mask_NT)
     drawn = RNG.at("noise").normal_NTD(toy.batch.row_names, everywhere, 8, dtype=torch.float64).numpy()
     expected = smart.official_2020_08_delta(
@@ -176,7 +176,7 @@ def test_stopped_gradients_are_the_references(stop_gradient):
     toy = Toy("nli")
     regularizer = Smart(radius=0.1, step_size=0.1, noise_std=0.1, scale="absolute", stop_gradient=stop_gradient)
     clean = toy.clean(regularizer)
-    delta = regularizer.worst_delta(toy.model, toy.batch, clean, RNG)
+    delta = regularizer.perturbation(toy.model, toy.batch, clean, RNG).delta_NTD
     regularizer.penalty(toy.model, toy.batch, clean, RNG).backward()
 
     def of_weights(weights):

@@ -12,6 +12,7 @@ from mtdnn.errors import NonFiniteError
 from mtdnn.heads.base import build_head
 from mtdnn.objectives.standard import Standard
 from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
+from mtdnn.regularizers.base import Attached
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.smart import Smart
 from mtdnn.samplers.round_robin import RoundRobin
@@ -42,12 +43,13 @@ def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None
     definitions, splits = toy
     chosen = {name: splits["train"][name] for name in tasks}
     regularizers = {"smart": Smart(), "bregman": Bregman()} if regularized else {}
+    attached = {name: Attached(regularizer=regularizer) for name, regularizer in regularizers.items()}
     return Trainer(
         tiny_model(definitions, seed=1),
         chosen,
         {name: splits["validation"][name] for name in tasks},
         objective=Standard(),
-        regularizers=regularizers,
+        regularizers=attached,
         sampler=RoundRobin(),
         options=TrainOptions(**{"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **options}),
         seed=1,
@@ -92,7 +94,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_bit_for_bit(toy, tmp_
     assert again.progress.step == whole.progress.step
     ours, theirs = again.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    teachers = (each.regularizers["bregman"].teacher.state_dict() for each in (again, whole))
+    teachers = (each.regularizers["bregman"].regularizer.teacher.state_dict() for each in (again, whole))
     assert all(torch.equal(a, b) for a, b in zip(*(t.values() for t in teachers), strict=True))
     for a, b in zip(again.progress.history, whole.progress.history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
@@ -113,8 +115,8 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(toy):
     for cuts in ([range(8)], [range(3), range(3, 8)]):
         trainer = trainer_for(toy, tasks=["nli"], regularized=False, clip_norm=None)
         trainer.model.eval()
-        trainer.optimizer.step = lambda: None
-        trainer.run_step(Step([trainer.batch("nli", list(units)) for units in cuts]))
+        trainer.update = lambda step: None
+        trainer.run_step(Step([trainer.batch("nli", list(units)) for units in cuts], {}))
         gradients.append(torch.cat([w.grad.flatten() for w in trainer.model.parameters() if w.grad is not None]))
     torch.testing.assert_close(*gradients)
 
@@ -147,7 +149,7 @@ def test_min_updates_raise_the_number_of_epochs(toy):
 def test_an_epoch_covers_every_unit_of_the_largest_task_exactly_once(toy):
     plan = trainer_for(toy).plan
     seen = {name: [] for name in NAMES}
-    for task, units in plan.epoch(0):
+    for ((task, units),) in plan.epoch(0):
         seen[task] += units
     largest = max(NAMES, key=lambda name: len(plan._batches(name, 0, 0)))
     assert sorted(seen[largest]) == list(range(len(plan.data[largest])))

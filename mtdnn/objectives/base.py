@@ -1,8 +1,9 @@
 """What an objective is, and the registry of objectives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,14 +19,39 @@ class Term:
 
     :param loss: mean over the batch's units; a scalar.
     :param clean: the clean pass that penalties attach to, in the one term that has it.
+    :param share: what the loss is multiplied with: terms that are averaged have 1 / their number.
     """
 
     loss: Tensor
     clean: Pass | None = None
+    share: float = 1.0
 
 
 class Objective(ABC):
-    """The task losses of a micro-batch. Its options in YAML are its constructor's keyword arguments."""
+    """The task losses of a micro-batch. Its options in YAML are its constructor's keyword arguments.
+
+    ``unattachable``: why no regularizer can be attached; empty where one can.
+    ``updates_each_term``: an optimizer step follows each term, not only the last; the epochs are divided accordingly.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    unattachable: ClassVar[str] = ""
+    updates_each_term: ClassVar[bool] = False
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where the objective itself perturbs."""
+        return ()
+
+    @property
+    def num_terms(self) -> int:
+        """How many terms a micro-batch has."""
+        return 1
+
+    @property
+    def num_updates(self) -> int:
+        """Optimizer steps that a batch is used for."""
+        return self.num_terms if self.updates_each_term else 1
 
     @abstractmethod
     def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:

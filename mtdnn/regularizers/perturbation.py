@@ -26,6 +26,18 @@ def unit_step(gradient_NTD: Tensor, norm: Norm) -> Tensor:
     return scaled_NTD / size_N11.masked_fill(size_N11 == 0, 1.0)
 
 
+def steepest_step(gradient_NTD: Tensor, norm: Norm) -> Tensor:
+    """The step of p-norm 1 that gains most to first order: sign g; g / ||g||_2; the largest coordinate alone."""
+    if norm == "inf":
+        return gradient_NTD.sign()
+    if norm == 2:
+        return unit_step(gradient_NTD, 2)
+    flat_NM = gradient_NTD.flatten(1)
+    largest_N1 = flat_NM.abs().argmax(1, keepdim=True)
+    signs_N1 = flat_NM.gather(1, largest_N1).sign()
+    return torch.zeros_like(flat_NM).scatter(1, largest_N1, signs_N1).view_as(gradient_NTD)
+
+
 def project(delta_NTD: Tensor, radius_N11: Tensor, norm: Norm) -> Tensor:
     """The nearest point of the p-ball of each row's radius."""
     if norm == "inf":
@@ -45,6 +57,12 @@ def _project_l1(delta_NTD: Tensor, radius_N11: Tensor) -> Tensor:
     last_N1 = (sorted_NM * ranks_M > excess_NM).sum(1, keepdim=True).clamp_min(1)
     threshold_N1 = (excess_NM.gather(1, last_N1 - 1) / last_N1).clamp_min(0.0)
     return delta_NTD.sign() * (flat_NM - threshold_N1).clamp_min(0.0).view_as(delta_NTD)
+
+
+def random_like(delta_NTD: Tensor, generator: torch.Generator) -> Tensor:
+    """A random change of the same size in every norm: each entry with a random sign."""
+    signs_NTD = torch.randint(0, 2, delta_NTD.shape, generator=generator) * 2 - 1
+    return delta_NTD * signs_NTD.to(delta_NTD)
 
 
 def row_rms(values_NTD: Tensor, mask_NT: Tensor) -> Tensor:

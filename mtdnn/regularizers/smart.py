@@ -1,11 +1,12 @@
-"""Smoothness-inducing adversarial regularization, option [A].
+"""Smoothness-inducing adversarial regularization, options [A] and [B].
 
 Jiang et al., 2020, "SMART", section 3.1 and Algorithm 1. https://arxiv.org/abs/1911.03437
+Option [B]: Qin et al., 2019, "Adversarial Robustness through Local Linearization". https://arxiv.org/abs/1907.02610
 
 Shape suffixes: U = units, N = rows, T = tokens, D = hidden width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,18 +15,26 @@ from torch import Tensor
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, Outputs, StopGradient, divergence
+from mtdnn.encoder import TWICE
 from mtdnn.model import DropoutMode, MultiTaskModel, Pass
-from mtdnn.regularizers.base import REGULARIZERS, Regularizer
-from mtdnn.regularizers.perturbation import Norm, project, row_rms, unit_step
+from mtdnn.regularizers.base import REGULARIZERS
+from mtdnn.regularizers.linearization import GradientAt, linearization_error
+from mtdnn.regularizers.perturbation import Norm, project, row_rms, steepest_step, unit_step
+from mtdnn.regularizers.perturbing import Perturbation, Perturbing, gradient_of, wide
 from mtdnn.rng import Rng
 
 OFFICIAL_GUARD = 1e-6
+InnerValues = Callable[[Tensor], Tensor]
+
+OFFICIAL = {"scale": "absolute", "perturb_padding": True, "stop_gradient": "targets", "dropout": "independent"}
 
 
 @REGULARIZERS.register("smart")
 @dataclass(frozen=True, kw_only=True)
-class Smart(Regularizer):
+class Smart(Perturbing):
     """Penalize how far the output moves under the worst small change of the embeddings.
+
+    R_s = mean over units of max over ||delta||_p <= epsilon of l_s(f(x), f(x + delta)), times lambda_s.
 
     :param weight: lambda_s, at least 0.
     :param radius: epsilon, the largest p-norm of a row's change; above 0, in units of ``scale``.
@@ -38,25 +47,67 @@ class Smart(Regularizer):
     :param norm: p of the ball and of the gradient's normalisation: inf, 2 or 1.
     :param site: ``word``, ``embeddings`` or ``layer:<r>``: where the change is added.
     :param dropout: of the perturbed pass: ``replay`` the clean pass's masks, ``independent`` ones, or ``off`` in both.
+    :param option: ``A``: the divergence of the outputs. ``B``: the error of the loss's linear approximation, which sees
+        the labels and needs second derivatives.
+    :param gradient_at: where option B takes the loss's gradient: ``perturbed``, as the paper prints it, or ``clean``,
+        as Qin et al. do.
     :param divergence: l_s for distributions; numbers always take the squared difference.
     :param stop_gradient: which side of the penalty carries no gradient.
-    :param ascent: ``projected``: Algorithm 1. ``official``: (noise + eta g) / (max_D |.| + 1e-6) per token, g raw and
-        summed over the batch, no projection, padding perturbed too, its inner loss in log-odds.
+    :param ascent: ``projected``: Algorithm 1. ``steepest``: the same with the steepest step of p-norm 1 instead of
+        g / ||g||_p. ``official``: (noise + eta g) / (max_D |.| + 1e-6) per token. ``official_gradient``:
+        eta g / max_D |g| per token. The official ones do not project, and ``norm`` and ``radius`` are not used.
+    :param inner: what the ascent climbs: ``same``, what is penalized. ``kl``: KL(clean || perturbed). ``log_odds``: the
+        official code's 2 p (logit p - logit y), log-odds constant.
+    :param perturb_padding: change padding too, as the official code does.
+    :param detach_embeddings: no gradient from the perturbed pass into the embeddings, as the first official code.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"radius": 0.1, "step_size": 0.1, "noise_std": 0.1, "scale": "rms"},
         "paper": {"radius": 1e-5, "step_size": 1e-3, "noise_std": 1e-5, "scale": "absolute"},
+        "official-2020-04": {
+            **OFFICIAL,
+            "radius": 1e-3,
+            "step_size": 1e-3,
+            "noise_std": 1e-3,
+            "ascent": "official_gradient",
+            "inner": "kl",
+            "detach_embeddings": True,
+        },
         "official-2020-08": {
+            **OFFICIAL,
             "radius": 1.0,
             "step_size": 1e-3,
             "noise_std": 1e-5,
-            "scale": "absolute",
             "ascent": "official",
-            "stop_gradient": "targets",
-            "dropout": "independent",
+            "inner": "log_odds",
+        },
+        "official-2021-02": {
+            **OFFICIAL,
+            "radius": 1.0,
+            "step_size": 1e-5,
+            "noise_std": 1e-5,
+            "ascent": "official",
+            "inner": "log_odds",
+            "site": "embeddings_twice",
         },
     }
+    NOTES: ClassVar[Mapping[str, str]] = {
+        "default": "Ours: Algorithm 1 with radius, step and noise of 0.1 x the RMS of the embeddings, 10,000 times the "
+        "paper's; the paper's own radius does nothing that can be measured.",
+        "paper": "The text of ACL 2020; sigma is not given there. At a radius of 1e-5 the penalty is about 1e-7 of the "
+        "loss and its gradient 1e-6 of the loss's: it needs float32 or wider in both passes, bf16 cannot see it, and "
+        "its effect on training is below measurement.",
+        "official-2020-04": "Official code from 2020-04 to 2020-08: the change is eta g / max|g| per token, 100 times "
+        "the paper's; nothing is projected; padding is perturbed; the embeddings get no gradient from the penalty. "
+        "Its noise_std was 1e-3 at first, later 1e-4 and 1e-5.",
+        "official-2020-08": "Official code from 2020-08 to 2020-12, CAMERO, smart-pytorch, RAPT's SMART baseline: "
+        "noise and gradient are normalised together, so that every token moves by about 1, 100,000 times the paper's; "
+        "the raw gradient is tiny beside the noise, so that the direction is nearly random.",
+        "official-2021-02": "Official code from 2021-02 to 2021-09, its last working state: as official-2020-08 with "
+        "eta 1e-5, and the embedding block applied twice, so that the penalty is above 0 even without a change.",
+    }
+    COST = "1 + num_steps forward and as many backward passes beside the clean pass; one more forward under bf16"
 
     weight: float = 1.0
     radius: float = 0.1
@@ -67,9 +118,14 @@ class Smart(Regularizer):
     norm: Norm = "inf"
     site: str = "embeddings"
     dropout: DropoutMode = "replay"
+    option: Literal["A", "B"] = "A"
+    gradient_at: GradientAt = "perturbed"
     divergence: Form = "symmetric_kl"
     stop_gradient: StopGradient = "none"
-    ascent: Literal["projected", "official"] = "projected"
+    ascent: Literal["projected", "steepest", "official", "official_gradient"] = "projected"
+    inner: Literal["same", "kl", "log_odds"] = "same"
+    perturb_padding: bool = False
+    detach_embeddings: bool = False
 
     def __post_init__(self) -> None:
         for name in ("radius", "step_size", "noise_std", "num_steps"):
@@ -77,85 +133,79 @@ class Smart(Regularizer):
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.weight < 0:
             raise ValueError(f"weight must be at least 0, got {self.weight}")
+        if self.stop_gradient == "targets" and self.divergence != "symmetric_kl":
+            raise ValueError(f"stop_gradient: targets is a form of the symmetric KL, not of {self.divergence}")
+        if self.option == "B" and (self.inner != "same" or self.stop_gradient != "none"):
+            raise ValueError("option B has no divergence: leave inner and stop_gradient out")
 
     @property
     def sites(self) -> tuple[str, ...]:
-        return (self.site,)
+        return ("embeddings", TWICE) if self.site == TWICE else (self.site,)
 
-    def penalty(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
-        delta_NTD = self.worst_delta(model, batch, clean, rng)
-        reference = clean.logits
-        if self.dropout == "off":
-            reference = model.resume(batch, clean, site=self.site, delta_NTD=None, dropout="off")
-        perturbed = model.resume(
-            batch, clean, site=self.site, delta_NTD=delta_NTD, dropout=self.dropout, rng=rng.at("dropout")
+    def values(self, model: MultiTaskModel, batch: Batch, clean: Pass, change: Perturbation, rng: Rng) -> Tensor:
+        if self.option == "A":
+            return super().values(model, batch, clean, change, rng)
+        dtype = wide(clean.hidden(self.site)).dtype
+        return linearization_error(
+            lambda delta_NTD: self._loss(model, batch, clean, delta_NTD, dtype, rng),
+            change.delta_NTD,
+            batch,
+            gradient_at=self.gradient_at,
         )
-        values_U = divergence(
-            model.outputs(reference, batch),
-            model.outputs(perturbed, batch),
-            form=self.divergence,
-            stop_gradient=self.stop_gradient,
-        )
-        return self.weight * values_U.mean()
 
-    def worst_delta(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
-        """Ascent on the divergence from a random start (Algorithm 1, lines 6 to 10): (N, T, D), no graph.
+    def _loss(
+        self, model: MultiTaskModel, batch: Batch, clean: Pass, delta_NTD: Tensor, dtype: torch.dtype, rng: Rng
+    ) -> Tensor:
+        return model.loss(self.moved(model, batch, clean, Perturbation(self.site, delta_NTD), rng, dtype=dtype), batch)
+
+    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+        """Ascent from a random start (Algorithm 1, lines 6 to 10).
 
         Both sides are computed in float32 (or wider) from the same embeddings: with a bf16 reference the direction
         of the first step is noise (``numerics.md``, precision of the inner pass).
         """
         hidden_NTD = wide(clean.hidden(self.site).detach())
-        mask_NT = batch.mask_NT if self.ascent == "projected" else torch.ones_like(batch.mask_NT)
+        mask_NT = torch.ones_like(batch.mask_NT) if self.perturb_padding else batch.mask_NT
         unit_N11 = row_rms(hidden_NTD, batch.mask_NT) if self.scale == "rms" else torch.ones_like(hidden_NTD[:, :1, :1])
         noise_NTD = rng.at("noise").normal_NTD(batch.row_names, mask_NT, hidden_NTD.shape[-1], dtype=hidden_NTD.dtype)
-        reference = self._reference(model, batch, clean, hidden_NTD.dtype, rng)
+        inner = self._inner_values(model, batch, clean, hidden_NTD.dtype, rng)
         delta_NTD = self.noise_std * unit_N11 * noise_NTD
         for _ in range(self.num_steps):
-            gradient_NTD = self._gradient(model, batch, clean, delta_NTD, reference, rng)
-            if self.ascent == "official":
-                delta_NTD = official_step(delta_NTD, gradient_NTD, self.step_size)
-            else:
-                step_NTD = unit_step(gradient_NTD * mask_NT.unsqueeze(-1), self.norm)
-                moved_NTD = delta_NTD + self.step_size * unit_N11 * step_NTD
-                delta_NTD = project(moved_NTD, self.radius * unit_N11, self.norm)
-        return delta_NTD
+            gradient_NTD = gradient_of(inner, delta_NTD) * mask_NT.unsqueeze(-1)
+            delta_NTD = self._step(delta_NTD, gradient_NTD, unit_N11)
+        return Perturbation(self.site, delta_NTD)
 
-    @torch.no_grad()
-    def _reference(self, model: MultiTaskModel, batch: Batch, clean: Pass, dtype: torch.dtype, rng: Rng) -> Outputs:
-        """The clean side of the ascent; run again only where the clean pass was narrower or had other dropout."""
-        if clean.logits.dtype == dtype and self.dropout != "off":
-            return model.outputs(clean.logits.detach(), batch)
-        mode: DropoutMode = "off" if self.dropout == "off" else "replay"
-        logits = model.resume(batch, clean, site=self.site, delta_NTD=None, dropout=mode, dtype=dtype)
-        return model.outputs(logits, batch)
+    def _step(self, delta_NTD: Tensor, gradient_NTD: Tensor, unit_N11: Tensor) -> Tensor:
+        if self.ascent == "official":
+            return official_step(delta_NTD, gradient_NTD, self.step_size)
+        if self.ascent == "official_gradient":
+            largest_NT1 = gradient_NTD.abs().amax(-1, keepdim=True)
+            return self.step_size * gradient_NTD / largest_NT1.masked_fill(largest_NT1 == 0, 1.0)
+        step = steepest_step if self.ascent == "steepest" else unit_step
+        moved_NTD = delta_NTD + self.step_size * unit_N11 * step(gradient_NTD, self.norm)
+        return project(moved_NTD, self.radius * unit_N11, self.norm)
 
-    def _gradient(
-        self, model: MultiTaskModel, batch: Batch, clean: Pass, delta_NTD: Tensor, reference: Outputs, rng: Rng
-    ) -> Tensor:
-        """Of each unit's own inner loss with respect to its rows' change; parameters collect nothing."""
-        with torch.enable_grad():
-            delta_NTD = delta_NTD.detach().requires_grad_()
-            logits = model.resume(
+    def _inner_values(
+        self, model: MultiTaskModel, batch: Batch, clean: Pass, dtype: torch.dtype, rng: Rng
+    ) -> InnerValues:
+        """What the ascent climbs, of each unit, as a function of the change."""
+        if self.option == "B":
+            return lambda delta_NTD: linearization_error(
+                lambda moved_NTD: self._loss(model, batch, clean, moved_NTD, dtype, rng),
+                delta_NTD,
                 batch,
-                clean,
-                site=self.site,
-                delta_NTD=delta_NTD,
-                dropout=self.dropout,
-                dtype=delta_NTD.dtype,
-                rng=rng.at("dropout"),
+                gradient_at=self.gradient_at,
             )
-            perturbed = model.outputs(logits, batch)
-            if self.ascent == "official":
-                values_U = official_inner_loss(reference, perturbed)
-            else:
-                values_U = divergence(reference, perturbed, form=self.divergence)
-            (gradient_NTD,) = torch.autograd.grad(values_U.sum(), delta_NTD)
-        return gradient_NTD
+        reference = self.inner_reference(model, batch, clean, site=self.site, dtype=dtype)
 
+        def values(delta_NTD: Tensor) -> Tensor:
+            change = Perturbation(self.site, delta_NTD)
+            outputs = model.outputs(self.moved(model, batch, clean, change, rng, dtype=dtype), batch)
+            if self.inner == "log_odds":
+                return official_inner_loss(reference, outputs)
+            return divergence(reference, outputs, form="kl" if self.inner == "kl" else self.divergence)
 
-def wide(values: Tensor) -> Tensor:
-    """float32 or wider."""
-    return values if values.dtype == torch.float64 else values.float()
+        return values
 
 
 def official_step(delta_NTD: Tensor, gradient_NTD: Tensor, step_size: float) -> Tensor:

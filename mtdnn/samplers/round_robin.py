@@ -17,7 +17,15 @@ class RoundRobin(Sampler):
     def __init__(self, *, end: Literal["cycle", "stop_first", "until_all_seen"] = "cycle"):
         self.end = end
 
-    def order(self, num_batches: Mapping[str, int], *, seed: int, epoch: int) -> Sequence[str]:
+    def order(
+        self,
+        num_batches: Mapping[str, int],
+        *,
+        num_examples: Mapping[str, int],
+        num_epochs: int,
+        seed: int,
+        epoch: int,
+    ) -> Sequence[str]:
         counts = num_batches.values()
         rounds = min(counts) if self.end == "stop_first" else max(counts)
         drops_out = self.end == "until_all_seen"

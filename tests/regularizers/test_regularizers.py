@@ -10,6 +10,7 @@ from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.perturbation import project, row_norm, row_rms, unit_step
+from mtdnn.regularizers.perturbing import Perturbation
 from mtdnn.regularizers.smart import Smart
 from mtdnn.rng import Rng
 
@@ -23,7 +24,7 @@ NAMES = [task.name for task in TASKS]
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize(("name", "preset"), EVERY)
 def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(num_hidden_layers=3).train(), toy_batch(task)
     options = {"type": name} if preset is None else {"type": name, "preset": preset}
     regularizer = build(REGULARIZERS, options, where="test")
     regularizer.begin(model, num_steps=4)
@@ -52,7 +53,9 @@ def test_the_penalty_at_a_perturbation_of_zero_is_exactly_zero(task, dropout, mo
     model, batch = toy_model().train(), toy_batch(task)
     smart = Smart(dropout=dropout)
     monkeypatch.setattr(
-        Smart, "worst_delta", lambda self, model, batch, clean, rng: torch.zeros_like(clean.hidden(self.site))
+        Smart,
+        "perturbation",
+        lambda self, model, batch, clean, rng: Perturbation(self.site, torch.zeros_like(clean.hidden(self.site))),
     )
     clean = model.run(batch, rng=RNG, sites=smart.sites)
     assert smart.penalty(model, batch, clean, RNG) == 0
@@ -62,7 +65,9 @@ def test_independent_dropout_alone_makes_a_penalty(monkeypatch):
     model, batch = toy_model().train(), toy_batch("nli")
     smart = Smart(dropout="independent")
     monkeypatch.setattr(
-        Smart, "worst_delta", lambda self, model, batch, clean, rng: torch.zeros_like(clean.hidden(self.site))
+        Smart,
+        "perturbation",
+        lambda self, model, batch, clean, rng: Perturbation(self.site, torch.zeros_like(clean.hidden(self.site))),
     )
     assert smart.penalty(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG) > 0
 
@@ -71,7 +76,7 @@ def test_independent_dropout_alone_makes_a_penalty(monkeypatch):
 def test_the_search_leaves_no_gradient_and_no_change_at_padding(task):
     model, batch = toy_model().train(), toy_batch(task)
     smart = Smart(num_steps=2)
-    delta = smart.worst_delta(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG)
+    delta = smart.perturbation(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG).delta_NTD
     assert all(weight.grad is None for weight in model.parameters())
     assert (delta[batch.mask_NT == 0] == 0).all()
     assert (delta[batch.mask_NT == 1].abs().sum(-1) > 0).all()
@@ -92,7 +97,7 @@ def test_a_step_shorter_than_the_radius_goes_uphill_by_its_own_length():
     clean = model.run(batch, rng=RNG, sites=["embeddings"])
     smart = Smart(radius=1.0, noise_std=1e-3, step_size=1e-5, scale="absolute")
     start = 1e-3 * RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=torch.float64)
-    moved = smart.worst_delta(model, batch, clean, RNG) - start
+    moved = smart.perturbation(model, batch, clean, RNG).delta_NTD - start
     torch.testing.assert_close(row_norm(moved, "inf").flatten(), torch.full((3,), 1e-5, dtype=torch.float64))
 
     def divergence_at(delta):
@@ -125,7 +130,7 @@ def test_the_direction_under_bf16_training_is_float64s():
         smart = Smart(radius=1.0, noise_std=1e-3, step_size=1e-4, scale="absolute")
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             clean = model.run(batch, rng=RNG, sites=smart.sites)
-            delta = smart.worst_delta(model, batch, clean, RNG)
+            delta = smart.perturbation(model, batch, clean, RNG).delta_NTD
         assert clean.logits.dtype == (torch.bfloat16 if autocast else torch.float64)
         noise = 1e-3 * RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=dtype)
         directions[autocast] = (delta - noise).double().flatten(1)
@@ -138,7 +143,7 @@ def test_the_penalty_of_scores_is_a_mean_over_examples_and_never_a_square_of_the
     model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("sts", dtype=torch.float64)
     smart = Smart(radius=0.3, scale="absolute")
     clean = model.run(batch, rng=RNG, sites=smart.sites)
-    delta = smart.worst_delta(model, batch, clean, RNG)
+    delta = smart.perturbation(model, batch, clean, RNG).delta_NTD
     moved = model.resume(batch, clean, site="embeddings", delta_NTD=delta)
     by_hand = sum((float(a) - float(b)) ** 2 for a, b in zip(moved.detach(), clean.logits.detach(), strict=True)) / 3
     assert smart.penalty(model, batch, clean, RNG).item() == pytest.approx(by_hand, rel=1e-12)

@@ -1,0 +1,81 @@
+"""What regularizers tell of themselves while they train, and what it means in words (``numerics.md``, diagnostics)."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+FLAT_GAIN = 1.05
+FLOOR_SHARE = 0.5
+
+
+class Diagnostics:
+    """Samples of the regularizers' diagnostics, their means, and warnings that each are given once.
+
+    :param every: optimizer steps between two samples; None for none.
+    :param dtype: of the training pass; a penalty below its resolution beside the loss does nothing.
+    """
+
+    def __init__(self, *, every: int | None, dtype: torch.dtype):
+        self.every, self.dtype = every, dtype
+        self.samples: list[dict[str, Any]] = []
+        self.warned: list[str] = []
+
+    def due(self, step: int) -> bool:
+        return self.every is not None and step % self.every == 0
+
+    def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float) -> None:
+        """Keep what the regularizer ``name`` says of a batch whose task loss is ``loss``."""
+        if found:
+            ratio = {"penalty/loss": found["penalty"] / loss} if loss > 0 and "penalty" in found else {}
+            self.samples.append({"regularizer": name, "step": step, "task": task, **found, **ratio})
+
+    def means(self, *, since: int = 0) -> dict[str, dict[str, float]]:
+        """The mean of each value by regularizer, over the samples from step ``since`` on."""
+        values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for sample in self.samples:
+            for key, value in sample.items():
+                if isinstance(value, float) and sample["step"] >= since:
+                    values[sample["regularizer"]][key].append(value)
+        return {name: {key: sum(each) / len(each) for key, each in found.items()} for name, found in values.items()}
+
+    def gains(self) -> dict[str, float]:
+        """The last gain of each regularizer, for the progress line."""
+        return {f"{s['regularizer']} gain": s["gain"] for s in self.samples[-8:] if "gain" in s}
+
+    def new_warnings(self, *, since: int) -> list[str]:
+        """What the samples from step ``since`` on warn of, and was not said before."""
+        found = [text for name, means in self.means(since=since).items() for text in self._texts(name, means)]
+        kinds = {text: text.split(":")[0] for text in found}
+        new = [text for text in found if kinds[text] not in {said.split(":")[0] for said in self.warned}]
+        self.warned += new
+        return new
+
+    def _texts(self, name: str, means: Mapping[str, float]) -> list[str]:
+        texts = []
+        resolution = torch.finfo(self.dtype).eps
+        precision = str(self.dtype).removeprefix("torch.")
+        ratio, penalty = means.get("penalty/loss"), means.get("penalty", 0.0)
+        if ratio is not None and ratio < resolution:
+            texts.append(
+                f"{name} does nothing measurable: its penalty is {ratio:.1g} of the loss, below the resolution of "
+                f"{precision} ({resolution:.1g})"
+            )
+        if "gain" in means and means["gain"] < FLAT_GAIN:
+            texts.append(
+                f"{name}'s ascent adds nothing: the penalty is {means['gain']:.2f} x that of a random change of the "
+                "same size"
+            )
+        if penalty > 0 and means.get("dropout_floor", 0.0) > FLOOR_SHARE * penalty:
+            texts.append(
+                f"{name}'s penalty is mostly dropout: {means['dropout_floor']:.2g} of {penalty:.2g} is there without "
+                "any change"
+            )
+        return texts
+
+    def state(self) -> dict[str, Any]:
+        return {"samples": self.samples, "warned": self.warned}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        self.samples, self.warned = list(state["samples"]), list(state["warned"])
