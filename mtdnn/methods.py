@@ -1,6 +1,5 @@
 """The methods of a stage, built from its options; and what ``mtdnn methods`` says of those there are."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +7,11 @@ from typing import Any
 from mtdnn.config import StageConfig
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.objectives.base import OBJECTIVES, Objective
-from mtdnn.registry import Registry, build, option_faults, options_of
+from mtdnn.registry import build, option_faults
 from mtdnn.regularizers.base import REGULARIZERS, Attached
 from mtdnn.samplers.base import SAMPLERS, Sampler
 
 ATTACHMENT = ("tasks", "task_weights", "after_steps")
-REGISTRIES: tuple[Registry[Any], ...] = (OBJECTIVES, REGULARIZERS, SAMPLERS)
 
 
 @dataclass(frozen=True)
@@ -69,46 +67,3 @@ def attachment_faults(options: Mapping[str, Any], tasks: Sequence[str], *, where
     if options.get("after_steps", 0) < 0 or min(options.get("task_weights", {}).values(), default=0.0) < 0:
         faults.append(f"{where}: after_steps and task_weights must be at least 0")
     return faults
-
-
-@dataclass(frozen=True)
-class Method:
-    """One registered method, as its class documents it."""
-
-    kind: str
-    name: str
-    cls: Any
-
-    @property
-    def text(self) -> str:
-        """Module and class docstrings: source, what it does, options with units and ranges."""
-        module = inspect.getdoc(inspect.getmodule(self.cls)) or ""
-        return f"{module}\n\n{inspect.getdoc(self.cls) or ''}"
-
-    @property
-    def summary(self) -> str:
-        return (inspect.getdoc(self.cls) or "").split("\n\n")[0].replace("\n", " ")
-
-    @property
-    def presets(self) -> Mapping[str, Mapping[str, Any]]:
-        return getattr(self.cls, "PRESETS", {})
-
-    def option_rows(self) -> list[tuple[str, ...]]:
-        """Each option with its default and what each preset makes of it."""
-        options = options_of(self.cls).values()
-        return [
-            (each.name, str(each.default), *(str(preset.get(each.name, "")) for preset in self.presets.values()))
-            for each in options
-        ]
-
-
-def all_methods() -> list[Method]:
-    return [Method(r.kind, name, r.get(name, where="methods")) for r in REGISTRIES for name in r.names()]
-
-
-def find_method(name: str) -> Method:
-    """The method called ``name``, of whatever kind; ConfigError with a suggestion."""
-    methods = {method.name: method for method in all_methods()}
-    if name not in methods:
-        raise ConfigError(unknown("method", name, methods))
-    return methods[name]

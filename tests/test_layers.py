@@ -16,7 +16,7 @@ LAYERS = [
     {"optim"},
     {"config"},
     {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task"},
-    {"trainer", "zero_shot", "predictor", "methods", "plan", "pretrained"},
+    {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},
     {"experiment"},

@@ -10,6 +10,7 @@ import pytest
 from support import MTDNN, ROOT, own_process, write_toy_experiment
 
 from mtdnn.cli.main import main
+from mtdnn.method_docs import all_methods
 from mtdnn.tasks import load_tasks
 
 WORDS_AND_LABELS = [("good", "pos"), ("bad", "neg"), ("fine", "pos"), ("dull", "neg")]
@@ -170,7 +171,27 @@ def test_methods_list_and_show_give_summary_options_and_presets(mtdnn):
     assert code == 0
     assert "official-2020-08" in out
     assert "Algorithm 1" in out
+    assert ":param" not in out
     assert mtdnn("methods", "show", "smrt")[0] == 3
+
+
+def test_methods_compare_shows_where_two_presets_differ_and_says_what_each_is(mtdnn):
+    code, out, _ = mtdnn("methods", "compare", "paper", "official-2020-08")
+    assert code == 0
+    assert all(text in out for text in ("radius", "1e-05", "100,000 times", "below measurement"))
+    assert "num_steps" not in out
+    code, _, err = mtdnn("methods", "compare", "paper", "official-2020")
+    assert code == 3
+    assert "official-2020-0" in err
+    assert mtdnn("methods", "compare", "cola", "official-2020-08")[0] == 3
+
+
+def test_every_method_documents_every_option_and_every_preset():
+    for method in all_methods():
+        assert set(method.option_texts) == set(method.options), method.name
+        assert set(method.notes) <= set(method.presets), method.name
+        assert method.summary.endswith((".", ":")), method.name
+        assert method.kind == "sampler" or method.name == "standard" or method.cost, method.name
 
 
 def test_a_user_s_own_csv_becomes_a_task_that_trains(mtdnn, tmp_path, monkeypatch):
