@@ -5,77 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from reference import bert, bregman, smart
-from support import toy_batch, toy_model
+from reference import bregman, smart
+from toy_reference import KINDS, RNG, Toy, assert_close, reference_weights, some_entries
 
 from mtdnn.divergences import divergence
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.smart import Smart
-from mtdnn.rng import Rng
 
-KINDS = {"nli": "classification", "sts": "regression", "rank": "ranking"}
 RADII = [(1e-1, 1e-9), (1e-2, 1e-9), (1e-3, 1e-9), (1e-5, 1e-6)]
-HEADS = 2
-RNG = Rng("test")
-
-
-class Toy:
-    """One batch, seen by the package's model and by the reference."""
-
-    def __init__(self, task: str):
-        self.kind = KINDS[task]
-        self.model = toy_model(dtype=torch.float64).train()
-        for module in self.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        self.batch = toy_batch(task, dtype=torch.float64)
-        self.weights = reference_weights(self.model, task)
-        groups = np.repeat(np.arange(3), self.batch.num_rows_U.numpy())
-        self.groups = groups if task == "rank" else None
-        self.mask = self.batch.mask_NT.numpy()
-
-    def logits(self, weights: dict[str, np.ndarray], delta: np.ndarray) -> np.ndarray:
-        ids, types = self.batch.inputs_NT["input_ids"].numpy(), self.batch.inputs_NT["token_type_ids"].numpy()
-        eps = self.model.config.encoder["layer_norm_eps"]
-        hidden = bert.encode(weights, bert.embed(weights, ids, types, eps) + delta, self.mask, HEADS, eps)
-        scores = bert.linear(weights, "head", bert.mean_pool(hidden, self.mask))
-        return scores if self.kind == "classification" else scores[:, 0]
-
-    def divergence(self, stop_gradient="none"):
-        return smart.divergence_for(self.kind, group_B=self.groups, stop_gradient=stop_gradient)
-
-    def noise(self) -> np.ndarray:
-        drawn = RNG.at("noise").normal_NTD(self.batch.row_names, self.batch.mask_NT, 8, dtype=torch.float64)
-        return drawn.numpy()
-
-    def clean(self, regularizer):
-        return self.model.run(self.batch, rng=RNG, sites=regularizer.sites)
-
-
-def reference_weights(model, task: str) -> dict[str, np.ndarray]:
-    state = {name.removeprefix("encoder."): value.numpy() for name, value in model.state_dict().items()}
-    state["head.weight"] = state[f"heads.task_{task}.output.weight"]
-    state["head.bias"] = state[f"heads.task_{task}.output.bias"]
-    return state
-
-
-def some_entries(model, task: str):
-    """(name in our model, name in the reference, index) of the largest gradients: every layer and the head."""
-    names = [
-        "encoder.embeddings.word_embeddings.weight",
-        "encoder.encoder.layer.0.attention.self.query.weight",
-        "encoder.encoder.layer.1.output.dense.weight",
-        f"heads.task_{task}.output.weight",
-    ]
-    for name in names:
-        gradient = model.get_parameter(name).grad
-        index = np.unravel_index(int(gradient.abs().argmax()), gradient.shape)
-        yield name, name.removeprefix("encoder.") if "head" not in name else "head.weight", tuple(map(int, index))
-
-
-def assert_close(ours: float, reference: float, tolerance: float) -> None:
-    assert reference != 0
-    assert abs(ours - reference) <= tolerance * abs(reference)
 
 
 @pytest.mark.parametrize(("radius", "tolerance"), RADII)

@@ -49,8 +49,13 @@ def embed(
     :param word_delta_BTD: what is added to the word embeddings alone, the site ``word``.
     """
     words_BTD = weights["embeddings.word_embeddings.weight"][input_ids_BT] + word_delta_BTD
+    return embed_words(weights, words_BTD, token_type_ids_BT, eps)
+
+
+def embed_words(weights: Weights, words_BTD: Array, token_type_ids_BT: Array, eps: float) -> Array:
+    """The embedding block above its word embeddings: segments and positions are added, then LayerNorm."""
     segments_BTD = weights["embeddings.token_type_embeddings.weight"][token_type_ids_BT]
-    positions_TD = weights["embeddings.position_embeddings.weight"][: input_ids_BT.shape[1]]
+    positions_TD = weights["embeddings.position_embeddings.weight"][: words_BTD.shape[1]]
     return layer_norm(weights, "embeddings.LayerNorm", words_BTD + segments_BTD + positions_TD, eps)
 
 
@@ -74,6 +79,45 @@ def encode(
     for number in range(num_layers(weights)) if layers is None else layers:
         hidden_BTD = _layer(weights, f"encoder.layer.{number}", hidden_BTD, mask_BT, num_heads, layer_norm_eps)
     return hidden_BTD
+
+
+def hidden_with(
+    weights: Weights,
+    input_ids_BT: Array,
+    token_type_ids_BT: Array,
+    mask_BT: Array,
+    num_heads: int,
+    eps: float,
+    site: str,
+    delta_BTD: Array | float,
+    *,
+    embeddings_BTD: Array | None = None,
+) -> Array:
+    """Hidden states (B, T, D) of the last layer with ``delta`` added at a site.
+
+    :param eps: of every LayerNorm.
+    :param site: ``word``, what leaves the word-embedding table; ``embeddings``, the block's output; ``layer:<r>``, the
+        output of the r-th layer, from 1; ``embeddings_twice``, mt-dnn of 2021-02: the block's output plus delta takes
+        the place of the word embeddings and goes through the block once more.
+    :param embeddings_BTD: the block's unperturbed output where it is not to follow from the weights, as
+        ``official-2020-04`` detaches it; not for ``word``.
+    """
+    if site == "word":
+        assert embeddings_BTD is None, "the site 'word' is below the block's output"
+        embeddings_BTD = embed(weights, input_ids_BT, token_type_ids_BT, eps, word_delta_BTD=delta_BTD)
+        return encode(weights, embeddings_BTD, mask_BT, num_heads, eps)
+    if embeddings_BTD is None:
+        embeddings_BTD = embed(weights, input_ids_BT, token_type_ids_BT, eps)
+    if site == "embeddings":
+        return encode(weights, embeddings_BTD + delta_BTD, mask_BT, num_heads, eps)
+    if site == "embeddings_twice":
+        twice_BTD = embed_words(weights, embeddings_BTD + delta_BTD, token_type_ids_BT, eps)
+        return encode(weights, twice_BTD, mask_BT, num_heads, eps)
+    name, _, number = site.partition(":")
+    assert name == "layer" and 1 <= int(number) <= num_layers(weights), site
+    lower_BTD = encode(weights, embeddings_BTD, mask_BT, num_heads, eps, layers=range(int(number)))
+    upper = range(int(number), num_layers(weights))
+    return encode(weights, lower_BTD + delta_BTD, mask_BT, num_heads, eps, layers=upper)
 
 
 def num_layers(weights: Weights) -> int:
