@@ -32,6 +32,7 @@ $(VENV)/.quickstart: $(VENV)/.python setup.cfg setup.py constraints.txt
 
 $(VENV)/.test: $(VENV)/.python setup.cfg setup.py constraints.txt
 	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps smart-pytorch vat-pytorch
 	touch $@
 
 clean:

@@ -10,6 +10,10 @@ from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import load_split
 from mtdnn.errors import NonFiniteError
 from mtdnn.heads.base import build_head
+from mtdnn.objectives.free_at import FreeAt
+from mtdnn.objectives.freelb import FreeLb
+from mtdnn.objectives.pgd import Pgd
+from mtdnn.objectives.r_drop import RDrop
 from mtdnn.objectives.standard import Standard
 from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
 from mtdnn.regularizers.base import Attached
@@ -39,7 +43,7 @@ def toy(tmp_path_factory):
     return [registry[name] for name in NAMES], splits
 
 
-def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, **options):
+def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, objective=None, **options):
     definitions, splits = toy
     chosen = {name: splits["train"][name] for name in tasks}
     regularizers = {"smart": Smart(), "bregman": Bregman()} if regularized else {}
@@ -48,7 +52,7 @@ def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None
         tiny_model(definitions, seed=1),
         chosen,
         {name: splits["validation"][name] for name in tasks},
-        objective=Standard(),
+        objective=objective or Standard(),
         regularizers=attached,
         sampler=RoundRobin(),
         options=TrainOptions(**{"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **options}),
@@ -119,6 +123,83 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(toy):
         trainer.run_step(Step([trainer.batch("nli", list(units)) for units in cuts], {}))
         gradients.append(torch.cat([w.grad.flatten() for w in trainer.model.parameters() if w.grad is not None]))
     torch.testing.assert_close(*gradients)
+
+
+def test_free_at_updates_after_every_replay_and_takes_fewer_epochs(toy):
+    objective = FreeAt(num_steps=2)
+    trainer = trainer_for(toy, tasks=["nli"], regularized=False, objective=objective, epochs=4, select="last")
+    assert (trainer.num_epochs, trainer.num_steps) == (2, 2 * 6 * 2)
+    trainer.run()
+    assert trainer.progress.step == 24
+    assert trainer.schedule.last_epoch == 24
+
+
+@pytest.mark.parametrize("cut", [4, 14])
+@pytest.mark.parametrize("objective", [FreeAt(num_steps=2), FreeLb(num_steps=2), RDrop(), Pgd(num_steps=1)], ids=repr)
+def test_every_objective_resumes_bit_for_bit(toy, tmp_path, objective, cut):
+    options = {"objective": objective, "regularized": False, "epochs": 2, "save_every": 3, "tasks": ["nli", "sts"]}
+    whole = trainer_for(toy, tmp_path / "whole", **options)
+    whole.run()
+
+    def stop(step):
+        if step >= cut:
+            raise CutError
+
+    with pytest.raises(CutError):
+        trainer_for(toy, tmp_path / "cut", on_step=stop, **options).run()
+    again = trainer_for(toy, tmp_path / "cut", **options)
+    again.run()
+    ours, theirs = again.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_step_can_keep_to_one_task(toy):
+    trainer = trainer_for(toy, accumulate=3, accumulation="same_task")
+    steps = list(trainer.steps())
+    assert all(len({batch.task for batch in step.batches}) == 1 for step in steps)
+    assert [step.batches[0].task for step in steps[:3]] == NAMES
+    seen = [uid for step in steps for batch in step.batches if batch.task == "rank" for uid in batch.uids]
+    assert len(seen) == len(set(seen)) == 48
+
+
+def test_the_teacher_is_validated_and_kept_where_the_stage_says_so(toy):
+    trainer = trainer_for(toy, tasks=["nli"], epochs=1, evaluate="teacher", select="last")
+    trainer.run()
+    teacher = trainer.regularizers["bregman"].regularizer.teacher.state_dict()
+    ours = trainer.model.state_dict()
+    assert all(torch.equal(ours[name], teacher[name]) for name in teacher)
+    student = trainer_for(toy, tasks=["nli"], epochs=1, select="last")
+    student.run()
+    assert not torch.equal(student.model.head("nli").output.weight, trainer.model.head("nli").output.weight)
+
+
+def test_a_frozen_encoder_stays_as_it_was(toy):
+    trainer = trainer_for(toy, tasks=["nli"], epochs=1, freeze="encoder", select="last")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("encoder."))
+    assert not torch.equal(after["heads.task_nli.output.weight"], before["heads.task_nli.output.weight"])
+
+
+def test_regularizers_begin_late_and_stay_with_their_tasks(toy):
+    trainer = trainer_for(toy, regularized=False, epochs=1, select="last")
+    trainer.regularizers = {"smart": Attached(regularizer=Smart(), tasks=["sts"], after_steps=6)}
+    trainer.sites = ["embeddings"]
+    counts = []
+    penalties = trainer.penalties
+    trainer.penalties = lambda batch, *rest: counts.append((batch.task, len(f := list(penalties(batch, *rest))))) or f
+    trainer.run()
+    assert {task for task, count in counts[:6] if count} == set()
+    assert {task for task, count in counts[6:] if count} == {"sts"}
+
+
+def test_samples_of_the_diagnostics_stand_in_the_history(toy):
+    trainer = trainer_for(toy, tasks=["nli"], epochs=1, diagnose_every=2)
+    history = trainer.run().history
+    assert {"gain", "delta_inf", "penalty/loss", "dropout_floor"} <= set(history[0]["diagnostics"]["smart"])
+    assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 2, 4]
+    assert "smart gain=" in trainer.summary()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy):
