@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from reference import label_seeking, linearization, r_drop, random_noise, smart, vat
+from reference import label_seeking, r_drop, random_noise, smart, vat
 from toy_reference import KINDS, RNG, Toy, assert_close, reference_weights
 
 from mtdnn.objectives.free_at import FreeAt
@@ -163,24 +163,19 @@ def test_smart_option_b_equals_the_reference(task, site, norm, gradient_at):
     )
     clean = toy.clean(regularizer)
 
-    def loss_of(weights):
-        return lambda delta: toy.loss(toy.logits(weights, delta, site))
+    def logits_of(weights):
+        return lambda delta: toy.logits(weights, delta, site)
 
-    delta = linearization.ascend(
-        loss_of(toy.weights),
-        0.1 * toy.noise(),
-        toy.mask,
-        gradient_at=gradient_at,
-        num_steps=1,
-        norm=str(norm),
-        unit_B=toy.unit_rows,
-        **sizes,
+    choice = {"gradient_at": gradient_at, "unit_B": toy.unit_rows}
+    start = 0.1 * toy.noise()
+    delta = smart.option_b_ascend(
+        logits_of(toy.weights), toy.loss, start, toy.mask, num_steps=1, norm=str(norm), **sizes, **choice
     )
     ours = regularizer.perturbation(toy.model, toy.batch, clean, RNG).delta_NTD.numpy()
     np.testing.assert_allclose(ours, delta, rtol=1e-9, atol=1e-11)
 
     def of_weights(weights):
-        return linearization.error_U(loss_of(weights), delta, gradient_at).mean()
+        return smart.option_b_penalty(logits_of(weights), toy.loss, delta, **choice)
 
     penalty = regularizer.penalty(toy.model, toy.batch, clean, RNG)
     penalty.backward()

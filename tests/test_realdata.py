@@ -6,8 +6,13 @@ from support import REAL_DATA
 
 from mtdnn.checks import check_tasks
 from mtdnn.config import ExperimentConfig, load_experiment
+from mtdnn.data.batch import make_batch
+from mtdnn.data_store import DataStore
 from mtdnn.experiment import Experiment
 from mtdnn.plan import plan_cells
+from mtdnn.pretrained import fresh_model
+from mtdnn.regularizers.smart import Smart
+from mtdnn.rng import Rng
 from mtdnn.tasks import load_tasks, shipped
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
@@ -76,3 +81,27 @@ def test_real_tasks_train_jointly_with_smart_and_adapt_on_a_thousandth(tmp_path)
     assert adapted["data"]["scitail"]["trained_on"] == 23
     assert 0.4 < adapted["metrics"]["scitail"]["test"]["values"]["accuracy"] < 1
     assert all(torch.isfinite(torch.tensor(v)) for v in joint["history"][0]["losses"].values())
+
+
+def test_the_default_penalty_and_its_direction_under_bf16_are_float32_s():
+    """Within 2 %, on real pairs with the real encoder; a cosine of at least 0.99 between the changes."""
+    found = {each: penalty_on_real_pairs(each) for each in (None, torch.bfloat16)}
+    (wide, wide_delta), (narrow, narrow_delta) = found.values()
+    assert wide > 1e-5
+    assert narrow == pytest.approx(wide, rel=0.02)
+    assert torch.nn.functional.cosine_similarity(wide_delta.flatten(), narrow_delta.flatten(), dim=0) > 0.99
+
+
+def penalty_on_real_pairs(dtype):
+    encoder = {"path": ENCODER, "pool": "mean", "max_length": 64}
+    stage = {"name": "finetune", "kind": "finetune", "tasks": ["mrpc"]}
+    config = ExperimentConfig.model_validate({"name": "x", "encoder": encoder, "systems": {"one": [stage]}})
+    registry = load_tasks()
+    model = fresh_model(config.encoder, [registry["mrpc"]], seed=1).train()
+    data = DataStore(config, registry, data_dir=REAL_DATA).split("mrpc", "validation")
+    batch = make_batch(data, list(range(6)), model.head("mrpc"), pad_id=0)
+    smart = Smart(**Smart.PRESETS["default"])
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+        clean = model.run(batch, rng=Rng("pass"), sites=smart.sites)
+        penalty = smart.penalty(model, batch, clean, Rng("penalty")).item()
+        return penalty, smart.perturbation(model, batch, clean, Rng("penalty")).delta_NTD

@@ -116,6 +116,11 @@ def squared_U(reference: Array, perturbed: Array, stop_gradient: StopGradient = 
 CATEGORICAL = {"symmetric_kl": symmetric_kl_U, "kl": kl_U, "js": js_U, "squared": squared_probabilities_U}
 
 
+def form_U(form: Form, reference_UC: Array, perturbed_UC: Array, stop_gradient: StopGradient = "none") -> Array:
+    """The divergence of that form between categorical outputs, per unit."""
+    return CATEGORICAL[form](reference_UC, perturbed_UC, stop_gradient)
+
+
 def divergence_U(
     kind: Kind,
     reference: Array,
@@ -134,10 +139,10 @@ def divergence_U(
     if kind == "regression":
         return squared_U(reference, perturbed, stop_gradient)
     if kind == "classification":
-        return CATEGORICAL[form](reference, perturbed, stop_gradient)
+        return form_U(form, reference, perturbed, stop_gradient)
     assert reference.shape == perturbed.shape, (reference.shape, perturbed.shape)
     pairs = [(reference[rows].reshape(1, -1), perturbed[rows].reshape(1, -1)) for rows in rows_of_groups(group_B)]
-    return np.concatenate([CATEGORICAL[form](p, q, stop_gradient) for p, q in pairs])
+    return np.concatenate([form_U(form, p, q, stop_gradient) for p, q in pairs])
 
 
 def divergence_for(
