@@ -1,10 +1,8 @@
 """A shared encoder with one head per task."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +11,11 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.dropout import DropoutTape
 from mtdnn.errors import CheckpointError
 from mtdnn.heads.base import Head, build_head
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
-
-DropoutMode = Literal["replay", "independent", "off"]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One forward pass: its logits, and what resumed passes need of it."""
-
-    logits: Tensor
-    record: enc.Record = field(default_factory=enc.Record)
-
-    def hidden(self, site: str) -> Tensor:
-        """The recorded hidden states at a site: (N, T, D)."""
-        return enc.hidden_of(self.record.taps[site])
 
 
 class MultiTaskConfig(PretrainedConfig):
@@ -54,7 +38,7 @@ class MultiTaskConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-class MultiTaskModel(PreTrainedModel):
+class MultiTaskModel(Perturbable, PreTrainedModel):
     """One encoder, one pooler, and a head for each task (MT-DNN, figure 1)."""
 
     config_class = MultiTaskConfig
@@ -76,7 +60,6 @@ class MultiTaskModel(PreTrainedModel):
         self.heads = nn.ModuleDict(
             {head_key(name): build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
         )
-        self._widths: dict[str, int] = {}
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -157,12 +140,6 @@ class MultiTaskModel(PreTrainedModel):
                 if layer.bias is not None:
                     layer.bias.zero_()
 
-    def width_at(self, site: str) -> int:
-        """The width D of the hidden states at a site."""
-        if site not in self._widths:
-            self._widths[site] = enc.width_at(self.encoder, site)
-        return self._widths[site]
-
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[head_key(task)])
 
@@ -181,58 +158,6 @@ class MultiTaskModel(PreTrainedModel):
         hidden_NTD = at_least_float32(enc.encode(self.encoder, batch.inputs_NT))
         with torch.autocast(hidden_NTD.device.type, enabled=False):
             return cast(Tensor, self.head(batch.task)(self.pooler(hidden_NTD, batch.mask_NT), batch))
-
-    def run(
-        self,
-        batch: Batch,
-        *,
-        rng: Rng | None = None,
-        sites: Sequence[str] = (),
-        dropout: bool = True,
-        masks: list[Tensor] | None = None,
-        site: str = "embeddings",
-        delta_NTD: Tensor | None = None,
-    ) -> Pass:
-        """A pass from the start, with ``delta`` added at ``site`` if there is one.
-
-        :param rng: where dropout masks come from in training mode; without it torch's own dropout runs, unrecorded.
-        :param sites: what :meth:`resume` will be asked for.
-        :param dropout: False switches dropout off for this pass, whatever the mode.
-        :param masks: dropout masks of another pass, to be used again.
-        """
-        tape = DropoutTape(rng.generator() if rng else None, replay=masks, off=not dropout)
-        recorded = rng is not None or masks is not None or not dropout
-        record = enc.Record(masks=tape.masks)
-        taping = tape if recorded else nullcontext()
-        recording = enc.recording(self.encoder, sites, record, tape.masks)
-        with taping, recording, enc.adding(self.encoder, site, delta_NTD):
-            return Pass(self(batch), record)
-
-    def resume(
-        self,
-        batch: Batch,
-        clean: Pass,
-        *,
-        site: str,
-        delta_NTD: Tensor | None,
-        dropout: DropoutMode = "replay",
-        dtype: torch.dtype | None = None,
-        rng: Rng | None = None,
-        detach: bool = False,
-    ) -> Tensor:
-        """Logits of the pass ``clean`` with ``delta`` added at ``site``; what lies below the site is not run again.
-
-        :param dropout: ``replay``: the masks of ``clean``; ``independent``: fresh ones from ``rng``; ``off``: none.
-        :param dtype: the precision of this pass, autocast off; None keeps the surrounding one.
-        :param detach: what lies at and below the site gets no gradient.
-        """
-        if dropout == "replay":
-            tape = DropoutTape(replay=clean.record.masks[clean.record.taps[site].num_masks :])
-        else:
-            tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
-        precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
-        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach):
-            return cast(Tensor, self(batch))
 
 
 def head_key(task: str) -> str:

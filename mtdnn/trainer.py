@@ -29,9 +29,10 @@ from mtdnn.data.tokenize import TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
-from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
 from mtdnn.optim import Precision, autocast_dtype, clip, freeze, make_optimizer, make_schedule
+from mtdnn.passes import Pass
 from mtdnn.regularizers.base import Attached
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler

@@ -12,6 +12,7 @@ LAYERS = [
     {"tasks"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
+    {"passes"},
     {"model"},
     {"optim"},
     {"config"},
@@ -20,7 +21,8 @@ LAYERS = [
     {"data_store"},
     {"preflight"},
     {"experiment"},
-    {"checks", "report"},
+    {"interop", "checks", "report"},
+    {"analysis"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.passes import Pass, Perturbable
 from mtdnn.registry import Registry
 from mtdnn.rng import Rng
 
@@ -54,7 +54,7 @@ class Objective(ABC):
         return self.num_terms if self.updates_each_term else 1
 
     @abstractmethod
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         """Yield losses; each is back-propagated before the next is asked for, so that memory stays flat.
 
         :param sites: what regularizers want recorded in the clean pass.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Term
 from mtdnn.objectives.label_seeking import LabelSeeking, gradient_at
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 
@@ -37,7 +37,7 @@ class FreeAt(LabelSeeking):
     def num_terms(self) -> int:
         return self.num_steps
 
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         delta_NTD = self.start(model, batch, rng)
         for replay in range(self.num_steps):
             delta_NTD.requires_grad_()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Term
 from mtdnn.objectives.label_seeking import LabelSeeking, gradient_at
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 
@@ -60,7 +60,7 @@ class FreeLb(LabelSeeking):
     def num_terms(self) -> int:
         return self.num_steps + (self.num_passes == "1+K")
 
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         delta_NTD = self.start(model, batch, rng)
         for _ in range(self.num_terms):
             delta_NTD.requires_grad_()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 SMALLEST_NORM = 1e-10
@@ -53,14 +53,14 @@ class LabelSeeking(Objective):
     def sites(self) -> tuple[str, ...]:
         return (self.site,)
 
-    def start(self, model: MultiTaskModel, batch: Batch, rng: Rng) -> Tensor:
+    def start(self, model: Perturbable, batch: Batch, rng: Rng) -> Tensor:
         """The first change, zero at padding: (N, T, D)."""
-        width, dtype = model.width_at(self.site), torch.promote_types(model.dtype, torch.float32)
+        width, dtype = model.width_at(self.site), torch.promote_types(model.encoder.dtype, torch.float32)
         draws_NTD = rng.at("delta").uniform_NTD(batch.row_names, batch.mask_NT, width, dtype=dtype)
         size_N11 = self.init_magnitude / (batch.mask_NT.sum(1).to(dtype) * width).sqrt()[:, None, None]
         return draws_NTD * size_N11
 
-    def losses(self, model: MultiTaskModel, batch: Batch, delta_NTD: Tensor, rng: Rng) -> Tensor:
+    def losses(self, model: Perturbable, batch: Batch, delta_NTD: Tensor, rng: Rng) -> Tensor:
         """The loss of each unit under a change: (U,); one source of masks is one mask."""
         moved = model.run(batch, rng=rng, site=self.site, delta_NTD=delta_NTD)
         return model.loss(moved.logits, batch)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Term
 from mtdnn.objectives.label_seeking import LabelSeeking
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 
@@ -31,7 +31,7 @@ class Pgd(LabelSeeking):
 
     COST = "1 + num_steps forward and as many backward passes, in place of one of each"
 
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         masks = rng.at("dropout")
         delta_NTD = self.start(model, batch, rng)
         for _ in range(self.num_steps):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import divergence
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Objective, Term
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 
@@ -39,7 +39,7 @@ class RDrop(Objective):
         if self.weight < 0:
             raise ValueError(f"weight must be at least 0, got {self.weight}")
 
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         first = model.run(batch, rng=rng.at("dropout"), sites=sites)
         second = model.run(batch, rng=rng.at("second dropout"))
         loss_U = model.loss(first.logits, batch) + model.loss(second.logits, batch)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Objective, Term
+from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 
 
@@ -12,6 +12,6 @@ from mtdnn.rng import Rng
 class Standard(Objective):
     """The task's own loss, one pass a batch."""
 
-    def terms(self, model: MultiTaskModel, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
+    def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         clean = model.run(batch, rng=rng.at("dropout"), sites=sites)
         yield Term(loss=model.loss(clean.logits, batch).mean(), clean=clean)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.passes import Pass, Perturbable
 from mtdnn.registry import Registry
 from mtdnn.rng import Rng
 
@@ -24,17 +24,17 @@ class Regularizer(ABC):
         """What the clean pass must record for :meth:`penalty`."""
         return ()
 
-    def begin(self, model: MultiTaskModel, *, num_steps: int) -> None:
+    def begin(self, model: Perturbable, *, num_steps: int) -> None:
         """Called once, before the first step, with the stage's initial weights and its number of optimizer steps."""
 
     @abstractmethod
-    def penalty(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
+    def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         """The weighted term: a scalar, mean over the batch's units. ``clean`` has its graph."""
 
-    def after_step(self, model: MultiTaskModel, *, step: int) -> None:
+    def after_step(self, model: Perturbable, *, step: int) -> None:
         """Called after each optimizer step (from 1), for terms that follow the weights."""
 
-    def diagnose(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
+    def diagnose(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
         """What is worth knowing about the term on this batch; ``penalty`` is the weighted term itself."""
         return {}
 

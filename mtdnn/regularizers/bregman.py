@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, divergence
-from mtdnn.model import MultiTaskModel, Pass
+from mtdnn.passes import Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.rng import Rng
 
@@ -63,15 +63,15 @@ class Bregman(Regularizer):
         self.weight, self.momentum, self.every = weight, momentum, every
         self.reference_dropout, self.form = reference_dropout, divergence
         self.num_steps = 0
-        self.teacher: MultiTaskModel | None = None
+        self.teacher: Perturbable | None = None
 
-    def begin(self, model: MultiTaskModel, *, num_steps: int) -> None:
+    def begin(self, model: Perturbable, *, num_steps: int) -> None:
         if self.momentum == 0 and self.every == 1 and self.reference_dropout == "shared":
             log.warning("bregman does nothing: with momentum 0, every 1 and shared dropout the teacher is the student")
         self.num_steps = num_steps
         self.teacher = copy.deepcopy(model).requires_grad_(False)
 
-    def penalty(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
+    def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         assert self.teacher is not None, "begin() makes the teacher"
         shared = self.reference_dropout == "shared"
         self.teacher.train(shared and model.training)
@@ -87,7 +87,7 @@ class Bregman(Regularizer):
         return EARLY if 10 * (step - 1) < self.num_steps else LATE
 
     @torch.no_grad()
-    def after_step(self, model: MultiTaskModel, *, step: int) -> None:
+    def after_step(self, model: Perturbable, *, step: int) -> None:
         assert self.teacher is not None, "begin() makes the teacher"
         if step % self.every == 0:
             get_ema_multi_avg_fn(self.beta(step))(

@@ -13,7 +13,7 @@ from torch import Tensor
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, Outputs, StopGradient, divergence
 from mtdnn.encoder import TWICE
-from mtdnn.model import DropoutMode, MultiTaskModel, Pass
+from mtdnn.passes import DropoutMode, Pass, Perturbable
 from mtdnn.regularizers.base import Regularizer
 from mtdnn.regularizers.perturbation import random_like, row_norm, row_rms
 from mtdnn.rng import Rng
@@ -38,14 +38,14 @@ class Perturbing(Regularizer):
     climbs = True  # the change is found by ascent, so that its gain over a random one counts
 
     @abstractmethod
-    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+    def perturbation(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
         """The change of this batch."""
 
-    def penalty(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
+    def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         found = self.perturbation(model, batch, clean, rng)
         return self.weight * self.values(model, batch, clean, found, rng).mean()
 
-    def values(self, model: MultiTaskModel, batch: Batch, clean: Pass, change: Perturbation, rng: Rng) -> Tensor:
+    def values(self, model: Perturbable, batch: Batch, clean: Pass, change: Perturbation, rng: Rng) -> Tensor:
         """The unweighted penalty of each unit under a change: (U,), with its graph."""
         reference = clean.logits
         if self.dropout == "off":
@@ -60,7 +60,7 @@ class Perturbing(Regularizer):
 
     def moved(
         self,
-        model: MultiTaskModel,
+        model: Perturbable,
         batch: Batch,
         clean: Pass,
         change: Perturbation,
@@ -82,7 +82,7 @@ class Perturbing(Regularizer):
 
     @torch.no_grad()
     def inner_reference(
-        self, model: MultiTaskModel, batch: Batch, clean: Pass, *, site: str, dtype: torch.dtype
+        self, model: Perturbable, batch: Batch, clean: Pass, *, site: str, dtype: torch.dtype
     ) -> Outputs:
         """The clean side of an ascent; run again only where the clean pass was narrower or had other dropout."""
         if clean.logits.dtype == dtype and self.dropout != "off":
@@ -91,7 +91,7 @@ class Perturbing(Regularizer):
         logits = model.resume(batch, clean, site=applied_once(site), delta_NTD=None, dropout=mode, dtype=dtype)
         return model.outputs(logits, batch)
 
-    def diagnose(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
+    def diagnose(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
         """How large the change is, what the ascent gains, and what dropout alone would give (``numerics.md``).
 
         ``gain`` is the penalty over that of a random change of the same size in every norm; ``dropout_floor`` the

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import DropoutMode, MultiTaskModel, Pass
+from mtdnn.passes import DropoutMode, Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.perturbation import row_rms
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, wide
@@ -57,7 +57,7 @@ class R3f(Perturbing):
     def sites(self) -> tuple[str, ...]:
         return (self.site,)
 
-    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+    def perturbation(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
         hidden_NTD = wide(clean.hidden(self.site).detach())
         source = rng.at("noise")
         draw = source.normal_NTD if self.noise == "normal" else source.uniform_NTD

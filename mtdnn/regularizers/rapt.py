@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mtdnn.data.batch import Batch
-from mtdnn.model import DropoutMode, MultiTaskModel, Pass
+from mtdnn.passes import DropoutMode, Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.perturbation import row_norm
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, wide
@@ -71,7 +71,7 @@ class Rapt(Perturbing):
             return ("embeddings",)
         return tuple(f"layer:{layer}" for layer in range(1, self.max_layer + 1))
 
-    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+    def perturbation(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
         site = random.Random(seed_of(rng.at("layer").key)).choice(self.sites)
         hidden_NTD = wide(clean.hidden(site).detach())
         noise_NTD = rng.at("noise").normal_NTD(

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, Outputs, StopGradient, divergence
 from mtdnn.encoder import TWICE
-from mtdnn.model import DropoutMode, MultiTaskModel, Pass
+from mtdnn.passes import DropoutMode, Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.linearization import GradientAt, linearization_error
 from mtdnn.regularizers.perturbation import Norm, project, row_rms, steepest_step, unit_step
@@ -142,7 +142,7 @@ class Smart(Perturbing):
     def sites(self) -> tuple[str, ...]:
         return ("embeddings", TWICE) if self.site == TWICE else (self.site,)
 
-    def values(self, model: MultiTaskModel, batch: Batch, clean: Pass, change: Perturbation, rng: Rng) -> Tensor:
+    def values(self, model: Perturbable, batch: Batch, clean: Pass, change: Perturbation, rng: Rng) -> Tensor:
         if self.option == "A":
             return super().values(model, batch, clean, change, rng)
         dtype = wide(clean.hidden(self.site)).dtype
@@ -154,11 +154,11 @@ class Smart(Perturbing):
         )
 
     def _loss(
-        self, model: MultiTaskModel, batch: Batch, clean: Pass, delta_NTD: Tensor, dtype: torch.dtype, rng: Rng
+        self, model: Perturbable, batch: Batch, clean: Pass, delta_NTD: Tensor, dtype: torch.dtype, rng: Rng
     ) -> Tensor:
         return model.loss(self.moved(model, batch, clean, Perturbation(self.site, delta_NTD), rng, dtype=dtype), batch)
 
-    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+    def perturbation(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
         """Ascent from a random start (Algorithm 1, lines 6 to 10).
 
         Both sides are computed in float32 (or wider) from the same embeddings: with a bf16 reference the direction
@@ -185,9 +185,7 @@ class Smart(Perturbing):
         moved_NTD = delta_NTD + self.step_size * unit_N11 * step(gradient_NTD, self.norm)
         return project(moved_NTD, self.radius * unit_N11, self.norm)
 
-    def _inner_values(
-        self, model: MultiTaskModel, batch: Batch, clean: Pass, dtype: torch.dtype, rng: Rng
-    ) -> InnerValues:
+    def _inner_values(self, model: Perturbable, batch: Batch, clean: Pass, dtype: torch.dtype, rng: Rng) -> InnerValues:
         """What the ascent climbs, of each unit, as a function of the change."""
         if self.option == "B":
             return lambda delta_NTD: linearization_error(

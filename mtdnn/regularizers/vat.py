@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import divergence
-from mtdnn.model import DropoutMode, MultiTaskModel, Pass
+from mtdnn.passes import DropoutMode, Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.perturbation import row_norm, unit_step
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, gradient_of, wide
@@ -65,7 +65,7 @@ class Vat(Perturbing):
     def sites(self) -> tuple[str, ...]:
         return (self.site,)
 
-    def perturbation(self, model: MultiTaskModel, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
+    def perturbation(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Perturbation:
         hidden_NTD = wide(clean.hidden(self.site).detach())
         noise_NTD = rng.at("noise").normal_NTD(
             batch.row_names, batch.mask_NT, hidden_NTD.shape[-1], dtype=hidden_NTD.dtype

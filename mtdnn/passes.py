@@ -1,0 +1,107 @@
+"""Passes that can be recorded, resumed and perturbed: what objectives and regularizers need of a model."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mtdnn import encoder as enc
+from mtdnn.data.batch import Batch
+from mtdnn.divergences import Outputs
+from mtdnn.dropout import DropoutTape
+from mtdnn.rng import Rng
+
+DropoutMode = Literal["replay", "independent", "off"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: its logits, and what resumed passes need of it."""
+
+    logits: Tensor
+    record: enc.Record = field(default_factory=enc.Record)
+
+    def hidden(self, site: str) -> Tensor:
+        """The recorded hidden states at a site: (N, T, D)."""
+        return enc.hidden_of(self.record.taps[site])
+
+
+class Perturbable(nn.Module):
+    """A model over an ``encoder``, called with a batch, whose hidden states can be changed on the way.
+
+    ``MultiTaskModel`` is one; :class:`mtdnn.interop.transformers.LogitsModel` makes one of any other model.
+    """
+
+    encoder: PreTrainedModel
+
+    @abstractmethod
+    def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
+        """What the logits say about each unit."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The task loss of each unit: (U,)."""
+
+    def width_at(self, site: str) -> int:
+        """The width D of the hidden states at a site."""
+        known: dict[str, int] = self.__dict__.setdefault("_widths", {})
+        if site not in known:
+            known[site] = enc.width_at(self.encoder, site)
+        return known[site]
+
+    def run(
+        self,
+        batch: Batch,
+        *,
+        rng: Rng | None = None,
+        sites: Sequence[str] = (),
+        dropout: bool = True,
+        masks: list[Tensor] | None = None,
+        site: str = "embeddings",
+        delta_NTD: Tensor | None = None,
+    ) -> Pass:
+        """A pass from the start, with ``delta`` added at ``site`` if there is one.
+
+        :param rng: where dropout masks come from in training mode; without it torch's own dropout runs, unrecorded.
+        :param sites: what :meth:`resume` will be asked for.
+        :param dropout: False switches dropout off for this pass, whatever the mode.
+        :param masks: dropout masks of another pass, to be used again.
+        """
+        tape = DropoutTape(rng.generator() if rng else None, replay=masks, off=not dropout)
+        recorded = rng is not None or masks is not None or not dropout
+        record = enc.Record(masks=tape.masks)
+        taping = tape if recorded else nullcontext()
+        recording = enc.recording(self.encoder, sites, record, tape.masks)
+        with taping, recording, enc.adding(self.encoder, site, delta_NTD):
+            return Pass(self(batch), record)
+
+    def resume(
+        self,
+        batch: Batch,
+        clean: Pass,
+        *,
+        site: str,
+        delta_NTD: Tensor | None,
+        dropout: DropoutMode = "replay",
+        dtype: torch.dtype | None = None,
+        rng: Rng | None = None,
+        detach: bool = False,
+    ) -> Tensor:
+        """Logits of the pass ``clean`` with ``delta`` added at ``site``; what lies below the site is not run again.
+
+        :param dropout: ``replay``: the masks of ``clean``; ``independent``: fresh ones from ``rng``; ``off``: none.
+        :param dtype: the precision of this pass, autocast off; None keeps the surrounding one.
+        :param detach: what lies at and below the site gets no gradient.
+        """
+        if dropout == "replay":
+            tape = DropoutTape(replay=clean.record.masks[clean.record.taps[site].num_masks :])
+        else:
+            tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
+        precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
+        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach):
+            return cast(Tensor, self(batch))
