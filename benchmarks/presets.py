@@ -34,7 +34,7 @@ def main(folder: str, task: str) -> None:
     data = load_split(source, model.head(task), predictor.tokenizer, max_length=model.config.encoder_max_length)
     batch = make_batch(data, range(ROWS), model.head(task), pad_id=predictor.tokenizer.pad_token_id).to(model.device)
     rng = Rng("benchmark")
-    clean = model.run(batch, rng=rng, sites=["embeddings"])
+    clean = model.run(batch, rng=rng, sites=["embeddings", "embeddings_twice"])
     loss = model.loss(clean.logits, batch).mean()
     print(f"{ROWS} rows of {task}: task loss {float(loss.detach()):.3g}")
     print("| preset | penalty | its gradient over the task loss's |\n|---|---|---|")

@@ -38,7 +38,7 @@ class MultiTaskConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-class MultiTaskModel(Perturbable, PreTrainedModel):
+class MultiTaskModel(PreTrainedModel, Perturbable):
     """One encoder, one pooler, and a head for each task (MT-DNN, figure 1)."""
 
     config_class = MultiTaskConfig
