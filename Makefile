@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast lint clean
+.PHONY: quickstart test test-fast mutate lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
@@ -16,6 +16,10 @@ test: $(VENV)/.test lint
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow and not realdata"
+
+# Does a test notice when the numerics are wrong? One change at a time; some minutes on two cores.
+mutate: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -21,10 +21,14 @@ DropoutMode = Literal["replay", "independent", "off"]
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass: its logits, and what resumed passes need of it."""
+    """One forward pass: its logits, and what resumed passes need of it.
+
+    :param autocast: whether the encoder ran in the lower precision of an autocast; logits are float32 all the same.
+    """
 
     logits: Tensor
     record: enc.Record = field(default_factory=enc.Record)
+    autocast: bool = False
 
     def hidden(self, site: str) -> Tensor:
         """The recorded hidden states at a site: (N, T, D)."""
@@ -78,7 +82,7 @@ class Perturbable(nn.Module):
         taping = tape if recorded else nullcontext()
         recording = enc.recording(self.encoder, sites, record, tape.masks)
         with taping, recording, enc.adding(self.encoder, site, delta_NTD):
-            return Pass(self(batch), record)
+            return Pass(self(batch), record, autocast=torch.is_autocast_enabled(batch.mask_NT.device.type))
 
     def resume(
         self,

@@ -67,7 +67,7 @@ class Predictor:
         """
         definitions = [self.task(name) for name in tasks]
         faults = Faults()
-        rows = _file_rows(path, faults)
+        rows = file_rows(path, faults)
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             faults.raise_if_any(str(path))
             yield from self.predict(chunk, definitions)
@@ -78,11 +78,11 @@ class Predictor:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
         results: list[dict[str, Any]] = [{} for _ in rows]
         encodings: dict[str, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
-        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(_texts, row, task))]
+        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
         if faults:
             raise DataError(listed(faults))
         for task in tasks:
-            texts = [_texts(row, task) for row in rows]
+            texts = [texts_of(row, task) for row in rows]
             key = repr(texts)
             if key not in encodings:
                 encodings[key] = self._encode(texts)
@@ -103,7 +103,8 @@ class Predictor:
         return inputs_NT, self.model.pooler(hidden_NTD, inputs_NT["attention_mask"])
 
 
-def _file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
+def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
+    """The rows of a data file, each with its ``place``; a ``.txt`` file holds a ``text_a`` a line."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix == ".txt":
@@ -112,7 +113,7 @@ def _file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
     return ({**row.values, "place": row.place} for row in rows)
 
 
-def _texts(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:
+def texts_of(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:
     """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``."""
     own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
     for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:

@@ -1,10 +1,13 @@
 """Divergences against closed forms, in float32 at the distances that SMART makes."""
 
+import math
+
 import pytest
 import torch
 
 from mtdnn.divergences import Outputs, divergence
 
+LOG = math.log
 FORMS = ["symmetric_kl", "kl", "js", "squared"]
 
 
@@ -17,12 +20,14 @@ def of(*probabilities, dtype=torch.float64):
     [
         ("symmetric_kl", torch.tensor(3.0).log() / 4),  # (3/4 - 1/2)(log 3/4 - log 1/4), p = (3/4, 1/4), q = (1/2, 1/2)
         ("kl", 0.75 * torch.tensor(1.5).log() + 0.25 * torch.tensor(0.5).log()),
+        ("js", (0.75 * LOG(6 / 5) + 0.25 * LOG(2 / 3) + 0.5 * LOG(4 / 5) + 0.5 * LOG(4 / 3)) / 2),  # to (5/8, 3/8)
         ("squared", torch.tensor(0.125)),  # 2 (1/4)^2
     ],
 )
 def test_a_divergence_is_its_closed_form(form, expected):
     values = divergence(of(0.75, 0.25), of(0.5, 0.5), form=form)
-    torch.testing.assert_close(values, expected.double().reshape(1), check_dtype=False, rtol=1e-6, atol=0)
+    expected = torch.as_tensor(expected, dtype=torch.float64).reshape(1)
+    torch.testing.assert_close(values, expected, check_dtype=False, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -51,6 +56,11 @@ def test_far_apart_outputs_have_finite_values_and_gradients(form):
     assert values.isfinite().all()
     assert logits.grad.isfinite().all()
     assert other.grad.isfinite().all()
+
+
+def test_kl_is_its_closed_form_where_one_probability_is_many_times_the_other():
+    values = divergence(of(0.99, 0.01), of(0.01, 0.99), form="kl")
+    torch.testing.assert_close(values, torch.tensor([0.98 * LOG(99)], dtype=torch.float64))
 
 
 def test_places_that_are_not_there_do_not_count():

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import mtdnn
-from mtdnn.cli import check, evaluate, methods, predict, run, tasks
+from mtdnn.cli import analyse, check, evaluate, methods, predict, run, tasks
 from mtdnn.errors import MtdnnError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("predict")(predict.predict)
 app.command("check")(check.check)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(methods.app, name="methods")
+app.add_typer(analyse.app, name="analyse")
 
 DEBUG = "--debug"
 

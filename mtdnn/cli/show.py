@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from mtdnn.analysis.figures import NO_PLOT, Panel, draw
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
 from mtdnn.report.tables import HEADER, lines, markdown
@@ -58,6 +59,14 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {len(results)} cells were trained now" if trained else "nothing was left to train"
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
+
+
+def print_figure(numbers: Path, panels: Sequence[Panel]) -> None:
+    """Draw the plot beside its numbers, and say which files there are."""
+    plots = draw(panels, numbers.with_suffix(""))
+    console.print(f"wrote {', '.join(map(str, [numbers, *plots]))}", markup=False, highlight=False, soft_wrap=True)
+    if not plots:
+        console.print(NO_PLOT, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -85,7 +85,7 @@ class Perturbing(Regularizer):
         self, model: Perturbable, batch: Batch, clean: Pass, *, site: str, dtype: torch.dtype
     ) -> Outputs:
         """The clean side of an ascent; run again only where the clean pass was narrower or had other dropout."""
-        if clean.logits.dtype == dtype and self.dropout != "off":
+        if not clean.autocast and self.dropout != "off":
             return model.outputs(clean.logits.detach(), batch)
         mode: DropoutMode = "off" if self.dropout == "off" else "replay"
         logits = model.resume(batch, clean, site=applied_once(site), delta_NTD=None, dropout=mode, dtype=dtype)

@@ -267,6 +267,57 @@ def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mt
     assert "in.csv:4: column 'text_b': empty text ' '" in err
 
 
+def test_analyse_figure1_prints_the_losses_and_writes_every_margin(mtdnn, tmp_path):
+    code, out, _ = mtdnn("analyse", "figure1", "--out", tmp_path, "--step", "0.5", "--radius", "1")
+    assert code == 0
+    assert re.search(r"-4 +│ 4.018 +│ 9.025", out)  # log(1 + e^4), and log(1 + e^5) beside it
+    rows = list(csv.DictReader((tmp_path / "figure1.csv").read_text().splitlines()))
+    assert [float(row["margin"]) for row in rows] == [step / 2 for step in range(-8, 9)]
+    assert all((tmp_path / f"figure1.{suffix}").is_file() and f"figure1.{suffix}" in out for suffix in ("png", "svg"))
+
+
+def test_analyse_without_matplotlib_writes_the_numbers_and_says_how_to_get_the_plot(mtdnn, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, _ = mtdnn("analyse", "figure1", "--out", tmp_path)
+    assert code == 0
+    assert "pip install 'mtdnn[plot]'" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["figure1.csv"]
+
+
+def test_analyse_neighbours_shows_and_writes_the_words_of_a_checkpoint(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    model = folder / "out/mtdnn/joint/joint/full/1/model"
+    text = ("--text", "the red cat sees a dog", "--word", "cat", "--top", "4")
+    code, out, _ = mtdnn("analyse", "neighbours", model, *text, "--method", "smart", "--out", tmp_path / "n.csv")
+    assert code == 0
+    assert "nearest to 'cat' at embeddings, smart" in out
+    rows = list(csv.DictReader((tmp_path / "n.csv").read_text().splitlines()))
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(row["before"] in out and row["after"] in out for row in rows)
+    among = ("--set", "max_layer=1", "--among", folder / "tasks/nli-train.jsonl", "--task", "nli")
+    code, out, _ = mtdnn("analyse", "neighbours", model, *text, *among)
+    assert code == 0
+    assert "at layer:1, rapt" in out
+    assert mtdnn("analyse", "neighbours", model, *text, "--method", "bregman")[0] == 3
+
+
+def test_analyse_max_layer_reads_what_a_run_left(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    code, _, err = mtdnn("analyse", "max-layer", folder / "out", "--out", tmp_path)
+    assert code == 3
+    assert "no system of this run has RAPT" in err
+    results = json.loads((folder / "out/mtdnn/joint/joint/full/1/results.json").read_text())
+    results["inputs"]["stage"]["regularizers"] = [{"type": "rapt", "max_layer": 2}]
+    (tmp_path / "mtdnn/joint").mkdir(parents=True)
+    (tmp_path / "mtdnn/joint/results.json").write_text(json.dumps(results))
+    code, out, _ = mtdnn("analyse", "max-layer", tmp_path)
+    assert code == 0
+    assert re.search(r"joint +│ nli +│ +│ accuracy +│ 2 ", out)
+    rows = list(csv.DictReader((tmp_path / "max_layer.csv").read_text().splitlines()))
+    assert {row["task"] for row in rows} == {"nli", "sts", "rank"}
+    assert (tmp_path / "max_layer.svg").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -283,6 +334,9 @@ def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mt
         (("tasks", "show", "scitial"), 3, "Did you mean 'scitail'"),
         (("tasks", "new", "--data", "{tmp}/none.csv"), 4, "no such file"),
         (("evaluate", "{tmp}", "--task", "nli"), 6, "{tmp}"),
+        (("analyse", "figure1", "--step", "0", "--out", "{tmp}"), 3, "above 0"),
+        (("analyse", "max-layer", "{tmp}"), 4, "no finished cells"),
+        (("analyse", "neighbours", "{tmp}", "--text", "a cat", "--word", "cat"), 6, "{tmp}"),
         (("predict", "{tmp}/model", "in.txt", "--task", "nli"), 6, "{tmp}/model"),
     ],
 )
@@ -301,4 +355,4 @@ def test_help_does_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(verb in done.stdout for verb in ("run", "evaluate", "predict", "check", "tasks", "methods"))
+    assert all(verb in done.stdout for verb in ("run", "evaluate", "predict", "check", "tasks", "methods", "analyse"))

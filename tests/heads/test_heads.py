@@ -1,6 +1,7 @@
 """Heads: contracts over every kind, and losses by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,6 +50,55 @@ def test_regression_is_the_squared_error_on_the_raw_score():
     assert loss.tolist() == [0.25, 0.0, 4.0]  # targets 0.5, 2, 5
 
 
+def test_classification_is_minus_the_log_probability_of_the_right_class():
+    logits = torch.tensor([[LOG(1), LOG(2), LOG(5)], [LOG(1), LOG(2), LOG(5)], [0.0, 0.0, 0.0]])
+    loss = build_head(NLI).loss(logits, toy_batch("nli"))
+    torch.testing.assert_close(loss, torch.tensor([LOG(8), LOG(8 / 5), LOG(3)]))  # targets 0, 2, 1
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_loss_of_bf16_logits_is_float32s(task):
+    model, batch = toy_model().eval(), toy_batch(task.name)
+    logits = model(batch).bfloat16()
+    loss = model.loss(logits, batch)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, model.loss(logits.float(), batch))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_dropout_falls_on_the_pooled_vector_and_in_training_alone(task):
+    head = build_head(task.model_copy(update={"head": {"dropout": 0.5}}), hidden_size=64)
+    seen = []
+    head.output.register_forward_hook(lambda _module, args, output: seen.append((args[0], output)))
+    pooled = torch.ones(6, 64)
+    logits = head.train()(pooled, toy_batch(task.name))
+    assert set(seen[0][0].unique().tolist()) == {0.0, 2.0}
+    torch.testing.assert_close(logits.flatten(), seen[0][1].flatten())
+    head.eval()(pooled, toy_batch(task.name))
+    assert torch.equal(seen[1][0], pooled)
+
+
+def test_the_most_likely_class_and_the_best_candidate_are_told():
+    logits = torch.tensor([[LOG(1), LOG(2), LOG(5)], [LOG(5), LOG(2), LOG(1)], [LOG(2), LOG(5), LOG(1)]])
+    head, batch = build_head(NLI), toy_batch("nli")
+    assert head.decode(logits, batch) == [2, 0, 1]
+    assert [each["label"] for each in head.describe(logits, batch)] == ["yes", "no", "maybe"]
+    assert head.describe(logits, batch)[0]["probabilities"] == pytest.approx(
+        {"no": 1 / 8, "maybe": 2 / 8, "yes": 5 / 8}
+    )
+    scores = torch.tensor([LOG(1), LOG(3), 0.7, LOG(2), LOG(5), LOG(1)])
+    told = build_head(RANK).describe(scores, toy_batch("rank"))
+    assert [each["best"] for each in told] == [1, 0, 1]
+    assert told[2]["probabilities"] == pytest.approx([2 / 8, 5 / 8, 1 / 8])
+
+
+def test_a_fresh_regression_head_starts_at_the_middle_of_its_range_whose_ends_are_scores():
+    head = build_head(STS, hidden_size=8)
+    head.reset_bias()
+    assert head.output.bias.item() == 2.5
+    assert [head.parse(score) for score in (0, "5")] == [0.0, 5.0]
+
+
 def ranking_loss(form):
     head = build_head(RANK.model_copy(update={"head": {"loss": form}}))
     # groups: (wrong, right), (right), (wrong, right, right); P of the last: 1/8, 2/8, 5/8
@@ -74,6 +124,18 @@ def test_a_group_without_wrong_answers_has_no_gradient():
     build_head(RANK).loss(scores, toy_batch("rank")).sum().backward()
     assert scores.grad[2] == 0
     assert scores.grad[0] != 0
+
+
+@pytest.mark.parametrize("form", ["marginal", "mean_positive", "mtdnn"])
+def test_groups_without_a_right_or_without_a_wrong_answer_have_no_loss_and_no_gradient(form):
+    head = build_head(RANK.model_copy(update={"head": {"loss": form}}))
+    batch = replace(toy_batch("rank"), targets=torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0]))
+    scores = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], requires_grad=True)
+    loss = head.loss(scores, batch)
+    loss.sum().backward()
+    assert loss.tolist() == [0.0, 0.0, 0.0]
+    assert (scores.grad == 0).all()
+    assert [head.trainable(targets) for targets in ([0, 0], [1], [1, 1], [1, 0, 1])] == [False, False, False, True]
 
 
 def test_a_large_group_keeps_its_right_answers_and_a_seeded_sample():
@@ -124,3 +186,4 @@ def test_a_fresh_head_can_start_from_another_tasks():
     other = build_head(NLI.model_copy(update={"labels": ["neutral", "entails"]}), hidden_size=8)
     other.copy_from(model.head("nli"), {"neutral": "maybe", "entails": "yes"})
     torch.testing.assert_close(other.output.weight, model.head("nli").output.weight[[1, 2]])
+    torch.testing.assert_close(other.output.bias, model.head("nli").output.bias[[1, 2]])

@@ -10,6 +10,7 @@ from mtdnn.objectives.freelb import FreeLb
 from mtdnn.objectives.label_seeking import frobenius
 from mtdnn.objectives.pgd import Pgd
 from mtdnn.objectives.r_drop import RDrop
+from mtdnn.objectives.standard import Standard
 from mtdnn.registry import build
 from mtdnn.rng import Rng
 
@@ -89,6 +90,40 @@ def test_the_graph_of_a_pass_is_gone_before_the_next_begins():
         term.loss.backward()
         with pytest.raises(RuntimeError, match="second time"):
             term.loss.backward()
+
+
+def test_all_passes_of_pgd_share_one_dropout_mask(monkeypatch):
+    model, batch = toy_model().train(), toy_batch("nli")
+    objective, seen = Pgd(num_steps=2, step_size=1e-9, init_magnitude=0.0), []
+    losses = Pgd.losses
+    monkeypatch.setattr(Pgd, "losses", lambda *arguments: seen.append(losses(*arguments)) or seen[-1])
+    list(objective.terms(model, batch, RNG, sites=()))
+    assert len(seen) == 3
+    for loss_U in seen[1:]:
+        torch.testing.assert_close(loss_U, seen[0])
+
+
+def test_a_step_leaves_padding_alone_even_where_it_has_a_gradient():
+    batch = toy_batch("nli")
+    everywhere = torch.ones(*batch.mask_NT.shape, 8)
+    moved = Pgd(step_size=0.2).ascended(torch.zeros_like(everywhere), everywhere, batch)
+    assert (moved[batch.mask_NT == 0] == 0).all()
+    torch.testing.assert_close(frobenius(moved).flatten(), torch.full((3,), 0.2))
+
+
+def test_a_step_inside_the_ball_is_not_moved_and_without_a_ball_none_is():
+    batch = toy_batch("nli")
+    gradient = torch.randn(*batch.mask_NT.shape, 8, generator=torch.Generator().manual_seed(0))
+    for max_norm, step_size, length in ((0.3, 0.1, 0.1), (0.3, 5.0, 0.3), (0.0, 5.0, 5.0)):
+        moved = Pgd(step_size=step_size, max_norm=max_norm).ascended(torch.zeros_like(gradient), gradient, batch)
+        torch.testing.assert_close(frobenius(moved).flatten(), torch.full((3,), length))
+
+
+def test_the_standard_loss_is_the_mean_over_units():
+    model, batch = toy_model().eval(), toy_batch("sts")
+    (term,) = Standard().terms(model, batch, RNG, sites=())
+    by_hand = sum((score - target) ** 2 for score, target in zip(model(batch).tolist(), [0.5, 2.0, 5.0], strict=True))
+    assert term.loss.item() == pytest.approx(by_hand / 3)
 
 
 def test_r_drop_without_dropout_is_the_plain_loss():

@@ -11,7 +11,10 @@ from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.perturbation import project, row_norm, row_rms, unit_step
 from mtdnn.regularizers.perturbing import Perturbation
+from mtdnn.regularizers.r3f import R3f
+from mtdnn.regularizers.rapt import Rapt
 from mtdnn.regularizers.smart import Smart
+from mtdnn.regularizers.vat import Vat
 from mtdnn.rng import Rng
 
 RNG = Rng("test")
@@ -131,7 +134,7 @@ def test_the_direction_under_bf16_training_is_float64s():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             clean = model.run(batch, rng=RNG, sites=smart.sites)
             delta = smart.perturbation(model, batch, clean, RNG).delta_NTD
-        assert clean.logits.dtype == (torch.bfloat16 if autocast else torch.float64)
+        assert clean.autocast == autocast
         noise = 1e-3 * RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=dtype)
         directions[autocast] = (delta - noise).double().flatten(1)
     cosines = torch.nn.functional.cosine_similarity(directions[True], directions[False])
@@ -201,3 +204,74 @@ def test_shared_dropout_gives_the_teacher_the_students_masks():
         bregman = Bregman(reference_dropout=mode)
         bregman.begin(model, num_steps=10)
         assert bool(bregman.penalty(model, batch, clean, RNG) == 0) is zero
+
+
+@pytest.mark.parametrize("form", ["kl", "squared"])
+def test_bregman_weighs_the_mean_divergence_from_the_teacher_in_the_form_it_is_given(form):
+    model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("nli", dtype=torch.float64)
+    bregman = Bregman(weight=0.7, divergence=form)
+    bregman.begin(model, num_steps=10)
+    teacher = model.run(batch).logits.softmax(-1).detach()
+    with torch.no_grad():
+        model.head("nli").output.weight.mul_(-1.5)
+    student = model.run(batch).logits.softmax(-1).detach()
+    terms = teacher * (teacher / student).log() if form == "kl" else (teacher - student).square()
+    penalty = bregman.penalty(model, batch, model.run(batch), RNG)
+    assert penalty.item() == pytest.approx(0.7 * terms.sum().item() / 3)
+
+
+def test_the_early_momentum_is_for_the_first_tenth_of_the_updates():
+    bregman = Bregman()
+    bregman.begin(toy_model(), num_steps=20)
+    assert [bregman.beta(step) for step in (1, 2, 3, 20)] == [0.99, 0.99, 0.999, 0.999]
+
+
+def test_rapt_draws_every_layer_up_to_the_highest_anew_for_each_batch():
+    model, batch = toy_model(num_hidden_layers=3).eval(), toy_batch("nli")
+    rapt = Rapt(max_layer=3)
+    clean = model.run(batch, sites=rapt.sites)
+    drawn = [rapt.perturbation(model, batch, clean, RNG.at(step)).site for step in range(30)]
+    assert set(drawn) == {"layer:1", "layer:2", "layer:3"}
+
+
+def test_r3f_can_scale_its_noise_by_each_rows_states():
+    model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("nli", dtype=torch.float64)
+    clean = model.run(batch, sites=["word"])
+    delta = R3f(scale="rms", noise="normal", noise_std=0.1).perturbation(model, batch, clean, RNG).delta_NTD
+    noise = RNG.at("noise").normal_NTD(batch.row_names, batch.mask_NT, 8, dtype=torch.float64)
+    for row, length in enumerate((4, 3, 5)):
+        size = clean.hidden("word")[row, :length].square().mean().sqrt()
+        torch.testing.assert_close(delta[row], 0.1 * size * noise[row])
+
+
+def test_without_dropout_the_search_and_the_penalty_are_those_of_the_model_in_eval():
+    model, batch = toy_model(dtype=torch.float64), toy_batch("nli", dtype=torch.float64)
+    smart = Smart(dropout="off", site="word")  # below every dropout
+    found = []
+    for training in (True, False):
+        clean = model.train(training).run(batch, rng=RNG, sites=smart.sites)
+        delta = smart.perturbation(model, batch, clean, RNG).delta_NTD
+        found.append((delta, smart.penalty(model, batch, clean, RNG)))
+    torch.testing.assert_close(*found)
+
+
+def test_the_clean_side_of_the_twice_applied_block_has_it_once():
+    model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("nli", dtype=torch.float64)
+    penalties = []
+    for dropout in ("replay", "off"):
+        smart = Smart(site="embeddings_twice", radius=1e-6, dropout=dropout)
+        clean = model.run(batch, rng=RNG, sites=smart.sites)
+        penalties.append(smart.penalty(model, batch, clean, RNG))
+    torch.testing.assert_close(*penalties)
+    assert penalties[0] > 1e-4  # the block applied again; the change itself is a millionth
+
+
+@pytest.mark.parametrize("regularizer", [Smart(num_steps=2), Vat(num_steps=2)], ids=["smart", "vat"])
+def test_padding_is_not_moved_even_where_an_encoder_gives_it_a_gradient(regularizer, monkeypatch):
+    module = type(regularizer).__module__
+    monkeypatch.setattr(f"{module}.gradient_of", lambda values, delta_NTD: torch.ones_like(delta_NTD))
+    model, batch = toy_model().eval(), toy_batch("nli")
+    clean = model.run(batch, sites=regularizer.sites)
+    delta = regularizer.perturbation(model, batch, clean, RNG).delta_NTD
+    assert (delta[batch.mask_NT == 0] == 0).all()
+    assert (delta[batch.mask_NT == 1] != 0).all()

@@ -1,0 +1,42 @@
+"""Tables as CSV, and plots where there is something that draws them."""
+
+import sys
+
+import pytest
+
+from mtdnn.analysis.figures import Curve, Panel, draw, write_csv
+from mtdnn.errors import ConfigError
+
+CURVES = [
+    Curve(name="a line", x=[0.0, 1.0], y=[1.0, 2.0]),
+    Curve(name="with bars", x=[0.0, 1.0], y=[2.0, 1.0], spread=[0.1, 0.2]),
+    Curve(name="a level", x=[], y=[1.5], level=True),
+]
+PANEL = Panel(title="t", x_label="x", y_label="y", curves=CURVES, ticks={0.0: "embed", 1.0: "1"})
+
+
+def test_a_plot_is_a_png_and_an_svg_and_the_same_numbers_give_the_same_bytes(tmp_path):
+    pytest.importorskip("matplotlib")
+    paths = draw([PANEL, PANEL], tmp_path / "r_0.1")
+    assert [path.name for path in paths] == ["r_0.1.png", "r_0.1.svg"]
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in paths[1].read_bytes()
+    first = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in draw([PANEL, PANEL], tmp_path / "r_0.1")] == first
+
+
+def test_without_matplotlib_there_is_no_plot_and_no_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert draw([PANEL], tmp_path / "a") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_written_with_its_folder(tmp_path):
+    path = write_csv(tmp_path / "new/a.csv", ("x", "y"), [(1, "a,b")])
+    assert path.read_text() == 'x,y\n1,"a,b"\n'
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_csv(tmp_path / "file/a.csv", ("x",), [])
