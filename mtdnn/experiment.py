@@ -29,6 +29,7 @@ from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells
 from mtdnn.pretrained import architecture_of, fresh_model, weights_of
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
+from mtdnn.tracking import Events
 from mtdnn.trainer import Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
@@ -200,6 +201,7 @@ class Experiment:
             pad_id=self.data.tokenizer.pad_token_id,
             task_weights=cell.stage.task_weights,
             folder=self.folder(cell) / "checkpoint",
+            events=Events(self.folder(cell) / "events"),
             on_step=partial(self.on_step, cell) if self.on_step else None,
         )
         progress = trainer.run()

@@ -36,9 +36,11 @@ from mtdnn.passes import Pass
 from mtdnn.regularizers.base import Attached
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
+from mtdnn.tracking import Events
 
 log = logging.getLogger(__name__)
 TERMINAL_PAUSE, HEARTBEAT = 0.2, 60.0  # seconds between two progress lines, on a terminal and in a log file
+EVENT_EVERY = 10  # optimizer steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +189,7 @@ class Trainer:
     :param train: training split by task; the mapping's order is the turn order.
     :param validation: what selects the checkpoint; may be empty when ``select`` is ``last``.
     :param folder: where checkpoints go; None for none.
+    :param events: where losses, diagnostics and validation metrics are shown while it trains.
     """
 
     def __init__(
@@ -203,13 +206,14 @@ class Trainer:
         pad_id: int,
         task_weights: Mapping[str, float] | None = None,
         folder: Path | None = None,
+        events: Events | None = None,
         on_step: Callable[[int], None] | None = None,
     ):
         if options.select == "best" and not validation:
             raise ConfigError("select: best needs a validation split; say select: last, or give one")
         self.model, self.validation, self.options = model, validation, options
         self.objective, self.regularizers = objective, regularizers
-        self.task_weights = task_weights or {}
+        self.task_weights, self.events = task_weights or {}, events or Events(None)
         self.plan = Plan(train, sampler, options, seed, objective.num_updates)
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step = seed, pad_id, folder, on_step
@@ -238,7 +242,8 @@ class Trainer:
         self.resume()
         self.model.train()
         pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
-        with tqdm(total=self.num_steps, initial=self.progress.step, unit="step", mininterval=pause) as bar:
+        line = tqdm(total=self.num_steps, initial=self.progress.step, unit="step", mininterval=pause)
+        with self.events.open(step=self.progress.step), line as bar:
             while self.progress.epoch < self.num_epochs and not self.out_of_patience():
                 self.run_epoch(bar)
         self.select()
@@ -251,15 +256,19 @@ class Trainer:
             self.run_step(step)
             self.progress.position += 1
             bar.update(self.progress.step - before)
-            bar.set_postfix_str(self.summary(), refresh=False)
+            self.show(bar, since=before)
             if self.on_step is not None:
                 self.on_step(self.progress.step)
             every = self.options.save_every or math.inf
-            if before // every < self.progress.step // every:
+            if self.passed(every, since=before):
                 self.progress.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self.save()
         self.end_epoch(time.monotonic() - started)
+
+    def passed(self, every: float, *, since: int) -> bool:
+        """Whether a multiple of ``every`` lies in the steps after ``since``."""
+        return since // every < self.progress.step // every
 
     def steps(self) -> Iterator[Step]:
         """The rest of the current epoch's optimizer steps."""
@@ -329,11 +338,18 @@ class Trainer:
                 "Earlier checkpoints are kept; lower the learning rate or check these rows"
             )
 
-    def summary(self) -> str:
-        """Mean of each loss over its last 50 micro-batches."""
+    def show(self, bar: Any, *, since: int) -> None:
+        """The mean of each loss over its last 50 micro-batches: in the progress line and, now and then, as events."""
         recent = {name: values[-50:] for name, values in self.losses.items()}
-        means = {name: sum(values) / len(values) for name, values in recent.items()} | self.diagnostics.gains()
-        return " ".join(f"{name}={value:.3g}" for name, value in means.items())
+        means = {name: sum(values) / len(values) for name, values in recent.items()}
+        shown = means | self.diagnostics.gains()
+        bar.set_postfix_str(" ".join(f"{name}={value:.3g}" for name, value in shown.items()), refresh=False)
+        if self.passed(EVENT_EVERY, since=since):
+            rates = {"learning_rate": max(map(float, self.schedule.get_last_lr()))}
+            self.events.scalars("train", means | rates, step=self.progress.step)
+        if self.diagnostics.due(since):
+            for name, values in self.diagnostics.means(since=since).items():
+                self.events.scalars(name, values, step=self.progress.step)
 
     def end_epoch(self, seconds: float) -> None:
         progress = self.progress
@@ -351,6 +367,8 @@ class Trainer:
             evaluations = self.validate()
             score = first_metrics(evaluations)
             record["validation"] = {task: each.metrics for task, each in evaluations.items()}
+            for task, each in evaluations.items():
+                self.events.scalars(f"validation/{task}", each.metrics, step=progress.step)
             if progress.better(score):
                 progress.best_score, progress.best_step, progress.best_epoch = score, progress.step, progress.epoch
             log.info("epoch %d: validation %.4f", progress.epoch, score)

@@ -207,7 +207,7 @@ PERTURBING = changes(
         "else values.float()",
         "else values",
         "the ascent's states stay in bf16",
-        f"{REGULARIZERS}::test_the_direction_under_bf16_training_is_float64s",
+        f"{REGULARIZERS}::test_the_change_of_states_that_an_encoder_keeps_in_bf16_is_float32",
     ),
     (
         '"embeddings" if site == TWICE else site',

@@ -5,7 +5,7 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "rng", "diagnostics", "testing.corpus_words"},
+    {"errors", "rng", "diagnostics", "tracking", "testing.corpus_words"},
     {"testing.corpus"},
     {"registry", "yaml_files"},
     {"schema", "metrics"},

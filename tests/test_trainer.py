@@ -1,6 +1,7 @@
 """The loop: what it optimises, how it resumes, when it stops."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from mtdnn.regularizers.smart import Smart
 from mtdnn.samplers.round_robin import RoundRobin
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
+from mtdnn.tracking import Events
 from mtdnn.trainer import Step, Trainer, TrainOptions
 
 NAMES = [task.name for task in TASKS]
@@ -43,7 +45,9 @@ def toy(tmp_path_factory):
     return [registry[name] for name in NAMES], splits
 
 
-def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, objective=None, **options):
+def trainer_for(
+    toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, objective=None, events=None, **options
+):
     definitions, splits = toy
     chosen = {name: splits["train"][name] for name in tasks}
     regularizers = {"smart": Smart(), "bregman": Bregman()} if regularized else {}
@@ -59,6 +63,7 @@ def trainer_for(toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None
         seed=1,
         pad_id=0,
         folder=folder,
+        events=events,
         on_step=on_step,
     )
 
@@ -102,6 +107,41 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_bit_for_bit(toy, tmp_
     assert all(torch.equal(a, b) for a, b in zip(*(t.values() for t in teachers), strict=True))
     for a, b in zip(again.progress.history, whole.progress.history, strict=True):
         assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def scalars_in(folder):
+    """(step, value) of every scalar that TensorBoard shows, by tag."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = EventAccumulator(str(folder)).Reload()
+    return {tag: [(each.step, each.value) for each in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_losses_diagnostics_and_validation_once_a_step_after_a_cut_too(toy, tmp_path):
+    options = {"save_every": 5, "diagnose_every": 4}
+    whole = trainer_for(toy, events=Events(tmp_path / "whole"), **options)
+    history = whole.run().history
+
+    def stop(step):
+        if step == 24:
+            raise CutError
+
+    with pytest.raises(CutError):
+        trainer_for(toy, tmp_path / "saved", events=Events(tmp_path / "cut"), on_step=stop, **options).run()
+    trainer_for(toy, tmp_path / "saved", events=Events(tmp_path / "cut"), **options).run()
+    shown = scalars_in(tmp_path / "whole")
+    assert scalars_in(tmp_path / "cut") == shown
+    assert {"train/nli", "train/smart_penalty", "train/learning_rate", "smart/gain", "smart/delta_inf"} <= set(shown)
+    assert [step for step, _ in shown["train/learning_rate"]] == list(range(10, whole.num_steps + 1, 10))
+    assert [step for step, _ in shown["smart/gain"]][:2] == [1, 5]
+    for (step, value), record in zip(shown["validation/nli/accuracy"], history, strict=True):
+        assert (step, value) == (record["step"], pytest.approx(record["validation"]["nli"]["accuracy"]))
+
+
+def test_without_tensorboard_a_run_is_the_same_and_writes_no_events(toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    trainer_for(toy, regularized=False, epochs=1, events=Events(tmp_path / "events")).run()
+    assert not (tmp_path / "events").exists()
 
 
 def test_shares_make_the_mean_over_tasks_of_the_mean_over_their_units(toy):
@@ -194,12 +234,14 @@ def test_regularizers_begin_late_and_stay_with_their_tasks(toy):
     assert {task for task, count in counts[6:] if count} == {"sts"}
 
 
-def test_samples_of_the_diagnostics_stand_in_the_history(toy):
+def test_samples_of_the_diagnostics_stand_in_the_history_and_the_progress_line(toy, monkeypatch):
+    shown = []
+    monkeypatch.setattr("mtdnn.trainer.tqdm.set_postfix_str", lambda _bar, text, **_options: shown.append(text))
     trainer = trainer_for(toy, tasks=["nli"], epochs=1, diagnose_every=2)
     history = trainer.run().history
     assert {"gain", "delta_inf", "penalty/loss", "dropout_floor"} <= set(history[0]["diagnostics"]["smart"])
     assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 2, 4]
-    assert "smart gain=" in trainer.summary()
+    assert all("smart gain=" in text for text in shown)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy):

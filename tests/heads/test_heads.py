@@ -92,6 +92,14 @@ def test_the_most_likely_class_and_the_best_candidate_are_told():
     assert told[2]["probabilities"] == pytest.approx([2 / 8, 5 / 8, 1 / 8])
 
 
+def test_the_candidates_of_a_group_share_its_probability_and_no_place_that_is_not_there_has_any():
+    scores = torch.tensor([LOG(1), LOG(3), 0.7, LOG(2), LOG(5), LOG(1)])
+    found = build_head(RANK).outputs(scores, toy_batch("rank")).log_probs_UK.exp()
+    torch.testing.assert_close(found[0, :2], torch.tensor([1 / 4, 3 / 4]))
+    torch.testing.assert_close(found[1, :1], torch.ones(1))
+    torch.testing.assert_close(found[2], torch.tensor([2 / 8, 5 / 8, 1 / 8]))
+
+
 def test_a_fresh_regression_head_starts_at_the_middle_of_its_range_whose_ends_are_scores():
     head = build_head(STS, hidden_size=8)
     head.reset_bias()

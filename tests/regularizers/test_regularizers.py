@@ -141,6 +141,15 @@ def test_the_direction_under_bf16_training_is_float64s():
     assert (cosines >= 0.99).all()
 
 
+def test_the_change_of_states_that_an_encoder_keeps_in_bf16_is_float32():
+    model, batch = toy_model("electra").train(), toy_batch("nli")  # its projected embeddings are bf16 under autocast
+    smart = Smart(site="layer:1")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        clean = model.run(batch, rng=RNG, sites=smart.sites)
+        assert clean.hidden("layer:1").dtype == torch.bfloat16
+        assert smart.perturbation(model, batch, clean, RNG).delta_NTD.dtype == torch.float32
+
+
 def test_the_penalty_of_scores_is_a_mean_over_examples_and_never_a_square_of_them():
     # The official code's (B,) against (B, 1) made a B x B matrix of differences.
     model, batch = toy_model(dtype=torch.float64).eval(), toy_batch("sts", dtype=torch.float64)
