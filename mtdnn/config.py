@@ -10,7 +10,7 @@ from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
 from mtdnn.tasks import merged, shipped
-from mtdnn.yaml_files import YamlFile, load_yaml, parse_yaml
+from mtdnn.yaml_files import YamlFile, load_yaml, parse_settings
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -28,7 +28,8 @@ def check_distinct(values: Sequence[Any], *, where: str) -> None:
 class EncoderConfig(Strict):
     """Which encoder, and how its last layer becomes one vector.
 
-    :param path: hub id, local folder, ``package:<installed package>/<folder>``, or ``tiny`` for a small random one.
+    :param path: hub id, local folder (of an encoder, or a model folder of ours), ``package:<installed
+        package>/<folder>``, or ``tiny`` for a small random one.
     :param max_length: tokens of a row, special tokens included.
     """
 
@@ -230,17 +231,13 @@ def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentC
 
 def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: expected key=value, for example train.epochs=2")
-        value = parse_yaml(text, path=Path(f"--set {key}")).data
-        if key == "size":
-            if not isinstance(sizes, dict) or value not in sizes:
-                raise ConfigError(f"--set size={text}: {unknown('size', str(value), sizes)} in {file.path}")
+    for key, value in parse_settings(overrides, option="--set", example="train.epochs=2").items():
+        if key != "size":
+            found.append((key, value))
+        elif isinstance(sizes, dict) and value in sizes:
             found += list(sizes[value].items())
         else:
-            found.append((key, value if text else ""))
+            raise ConfigError(f"--set size={value}: {unknown('size', str(value), sizes)} in {file.path}")
     return found
 
 

@@ -1,5 +1,7 @@
 """The data of an experiment: every split checked and tokenised once, and what of it each cell trains on."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -73,6 +75,10 @@ class DataStore:
             for key in keys
         }
 
+    @cached_property
+    def held_out_digest(self) -> str:
+        return digest(sorted(self.held_out))
+
     def train(
         self, task: str, *, fraction: float | None, max_rows: int | None, seed: int
     ) -> tuple[TaskSplit, dict[str, int]]:
@@ -104,3 +110,8 @@ class DataStore:
 def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:
     keep = set(allowed)
     return [index for index in order if index in keep]
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits that stand for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

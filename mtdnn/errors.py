@@ -43,6 +43,12 @@ class NonFiniteError(MtdnnError):
     exit_code = 7
 
 
+class RunError(MtdnnError):
+    """Some of a run's work failed; what did not depend on it was done."""
+
+    exit_code = 8
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
     names = sorted(known)

@@ -1,14 +1,15 @@
 """Runs the cells of an experiment that are not done yet, and keeps the results of all."""
 
-import hashlib
 import json
 import logging
 import platform
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
-from functools import partial
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ import transformers
 import mtdnn
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.config import ExperimentConfig, TrainConfig
-from mtdnn.data_store import EVALUATED, DataStore
-from mtdnn.errors import ConfigError, faults_of, listed
+from mtdnn.data_store import EVALUATED, DataStore, digest
+from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.heads.base import build_head, copy_head
 from mtdnn.methods import build_methods
@@ -28,6 +29,7 @@ from mtdnn.model import MultiTaskModel, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells
 from mtdnn.pretrained import architecture_of, fresh_model, weights_of
+from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
 from mtdnn.trainer import Trainer, TrainOptions
@@ -60,8 +62,36 @@ def task_faults(task: TaskDef) -> list[str]:
     return faults
 
 
+@dataclass(frozen=True)
+class CellWork:
+    """A cell as work for another process: the experiment is built again there, and its log goes to ``log.txt``.
+
+    :param threads: of torch; None for its own choice.
+    """
+
+    config: ExperimentConfig
+    registry: TaskRegistry
+    out: Path
+    data_dir: Path | None
+    path: Path
+    threads: int | None
+
+    def __call__(self) -> None:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        job = Experiment(self.config, self.registry, out=self.out, data_dir=self.data_dir)
+        (cell,) = (cell for cell in job.cells if cell.path == self.path)
+        job.folder(cell).mkdir(parents=True, exist_ok=True)
+        with (job.folder(cell) / "log.txt").open("a", encoding="utf-8") as file, redirect_stderr(file):
+            logging.basicConfig(stream=file, format="%(asctime)s %(message)s", level=logging.WARNING)
+            logging.getLogger("mtdnn").setLevel(logging.INFO)
+            job.run_cell(cell)
+
+
 class Experiment:
     """Runs what is missing of an experiment and writes each result as it comes.
+
+    Cells whose inputs are the same are trained once; they share the folder of the first.
 
     :param out: the run's folder, ``runs/<name>`` by default.
     """
@@ -82,25 +112,69 @@ class Experiment:
         self.data = DataStore(config, registry, data_dir=data_dir)
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.on_step = on_step
+        self._inputs: dict[Path, dict[str, Any]] = {}
 
-    def run(self) -> list[dict[str, Any]]:
-        """Train every cell that is not done; the results of all cells, in the plan's order."""
+    def run(
+        self, *, executor: Executor | None = None, chosen: Sequence[Cell] | None = None, threads: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Train every chosen cell that is not done, and what it starts from; the results of all cells.
+
+        :param chosen: every cell by default.
+        :param threads: of each process that is not this one.
+        :raises RunError: after all that could be done, when a cell failed.
+        """
         architecture_of(self.config.encoder)
         self.data.check(self.config.tasks())
-        pending = self.pending()
+        pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
-        for cell in pending:
-            self.run_cell(cell)
+        needs = {cell.path: [up.path] if (up := self.upstream(cell)) in pending else [] for cell in pending}
+        by_path = {cell.path: cell for cell in pending}
+        place = executor or Here()
+
+        def work(path: Path) -> Work:
+            if place.alone:
+                return partial(self.run_cell, by_path[path])
+            return CellWork(self.config, self.registry, self.out, self.data.data_dir, path, threads)
+
+        failed, waiting = run_graph(needs, work, place)
+        if failed:
+            raise RunError(self.told(failed, waiting, of=len(pending)))
         return self.results()
 
-    def pending(self) -> list[Cell]:
-        return [cell for cell in self.cells if self.result(cell) is None]
+    def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
+        texts = [f"{path}: {error} (see {self.out / path / 'error.txt'})" for path, error in failed.items()]
+        texts += [f"{path}: not begun, for what it starts from failed" for path in waiting]
+        return f"{len(failed)} of {of} cells failed:\n{listed(texts)}\nThe same command tries these again"
+
+    def pending(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
+        """What is not done of the chosen cells and of those that they start from; same inputs once."""
+        wanted: dict[Path, None] = {}
+        for cell in self.cells if chosen is None else chosen:
+            each: Cell | None = self.owner(cell)
+            while each is not None:
+                wanted[each.path] = None
+                each = self.upstream(each)
+        return [cell for cell in self.cells if cell.path in wanted and self.result(cell) is None]
 
     def results(self) -> list[dict[str, Any]]:
         return [result for cell in self.cells if (result := self.result(cell)) is not None]
 
+    def owner(self, cell: Cell) -> Cell:
+        """The first cell with the same inputs, which is trained for all of them."""
+        return self._owners[cell.path]
+
+    def upstream(self, cell: Cell) -> Cell | None:
+        """The cell whose weights are the start."""
+        return None if cell.upstream is None else self.owner(cell.upstream)
+
+    @cached_property
+    def _owners(self) -> dict[Path, Cell]:
+        first: dict[str, Cell] = {}
+        keys = {cell.path: digest([self.inputs(cell), cell.stage.keeps_model]) for cell in self.cells}
+        return {cell.path: first.setdefault(keys[cell.path], cell) for cell in self.cells}
+
     def folder(self, cell: Cell) -> Path:
-        return self.out / cell.path
+        return self.out / self.owner(cell).path
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's result when it is done; ConfigError when the folder holds another configuration's."""
@@ -109,7 +183,8 @@ class Experiment:
             return None
         found: dict[str, Any] = json.loads(path.read_text())
         self._same_configuration(cell, found["inputs"], path)
-        return found
+        shared = {} if self.owner(cell) is cell else {"same_as": str(self.owner(cell))}
+        return {**found, "system": cell.system, "stage": cell.stage.name, **shared}
 
     def _same_configuration(self, cell: Cell, found: Mapping[str, Any], path: Path) -> None:
         inputs = json.loads(json.dumps(self.inputs(cell)))
@@ -122,6 +197,11 @@ class Experiment:
 
     def inputs(self, cell: Cell) -> dict[str, Any]:
         """Everything that can change a cell's result."""
+        if cell.path not in self._inputs:
+            self._inputs[cell.path] = self._all_inputs(cell)
+        return self._inputs[cell.path]
+
+    def _all_inputs(self, cell: Cell) -> dict[str, Any]:
         splits = {
             f"{task}/{split}": self.data.split(task, split).facts.content_hash
             for task in cell.tasks
@@ -131,7 +211,7 @@ class Experiment:
         return {
             "numerics": NUMERICS_VERSION,
             "encoder": self.config.encoder.model_dump(),
-            "data": {**self.config.data.model_dump(), "held_out": digest(sorted(self.data.held_out))},
+            "data": {**self.config.data.model_dump(), "held_out": self.data.held_out_digest},
             "stage": cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"}),
             "train": asdict(self.options(cell)),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
@@ -144,14 +224,25 @@ class Experiment:
     def options(self, cell: Cell) -> TrainOptions:
         return train_options(train_config(self.config, cell))
 
-    def run_cell(self, cell: Cell) -> dict[str, Any]:
-        """Train and evaluate one cell; its last checkpoint is taken up where there is one."""
+    def run_cell(self, cell: Cell) -> None:
+        """Train and evaluate one cell; its last checkpoint is taken up where there is one.
+
+        What goes wrong stands in ``error.txt`` too.
+        """
         log.info("%s", cell)
+        trouble = self.folder(cell) / "error.txt"
+        try:
+            self._claim(cell)
+            self._run_cell(cell)
+        except Exception:
+            trouble.write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        trouble.unlink(missing_ok=True)
+
+    def _run_cell(self, cell: Cell) -> None:
         started = time.monotonic()
         folder = self.folder(cell)
-        self._claim(cell)
-        outcome = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
-        evaluations, facts = outcome
+        evaluations, facts = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
         result = {
             "system": cell.system,
             "stage": cell.stage.name,
@@ -168,11 +259,11 @@ class Experiment:
             write_lines(folder / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
         write_json_atomically(folder / "results.json", result)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        return result
 
     def _claim(self, cell: Cell) -> None:
         """Note whose work the folder holds; half-done work of another configuration is refused."""
         path = self.folder(cell) / "config.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             self._same_configuration(cell, json.loads(path.read_text()), path)
         write_json_atomically(path, self.inputs(cell))
@@ -227,9 +318,10 @@ class Experiment:
     def start(self, cell: Cell) -> MultiTaskModel:
         """The weights a cell starts from: its upstream's, or the encoder's with fresh heads."""
         tasks = [self.registry[task] for task in cell.tasks]
-        if cell.upstream is None:
+        upstream = self.upstream(cell)
+        if upstream is None:
             return fresh_model(self.config.encoder, tasks, seed=cell.seed)
-        source = load_model(self.folder(cell.upstream) / "model")
+        source = load_model(self.folder(upstream) / "model")
         model = source.with_tasks(tasks, seed=cell.seed)
         start = cell.stage.head
         if start == "fresh":
@@ -289,10 +381,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, key: str = ""
         elif a != b:
             found.append(f"{key}{name}: {a} -> {b}")
     return found
-
-
-def digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

@@ -75,11 +75,19 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
     ) -> "MultiTaskModel":
         """A pretrained encoder with fresh heads, whose start depends on ``seed`` and each task's name alone."""
         encoder_config = enc.load_config(path)
-        model = cls(make_config(encoder_config, tasks, pool=pool, max_length=max_length))
+        config = make_config(encoder_config, tasks, pool=pool, max_length=max_length)
         pretrained = enc.load_weights(path, encoder_config)
+        return cls.around(pretrained, config, pooler=getattr(pretrained, "pooler", None), seed=seed)
+
+    @classmethod
+    def around(
+        cls, pretrained: PreTrainedModel, config: MultiTaskConfig, *, pooler: nn.Module | None, seed: int
+    ) -> "MultiTaskModel":
+        """A copy of an encoder and of its pooler, where it has one, with fresh heads."""
+        model = cls(config)
         model.load_encoder(pretrained)
         model.reset_heads(list(model.task_defs), seed=seed)
-        model.reset_pooler(seed=seed, pretrained=getattr(pretrained, "pooler", None))
+        model.reset_pooler(seed=seed, pretrained=pooler)
         return model
 
     def load_encoder(self, pretrained: PreTrainedModel) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mtdnn.config import ExperimentConfig, StageConfig, TrainConfig
@@ -33,6 +34,28 @@ class Cell:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+def choose(
+    cells: Sequence[Cell], *, only: str | None = None, seeds: Sequence[int] = (), fractions: Sequence[float] = ()
+) -> list[Cell]:
+    """The cells that fit every condition given.
+
+    :param only: a pattern of ``<system>/<stage>/<task>/<fraction>/<seed>`` or of its beginning, with ``*``.
+    :raises ConfigError: when none does.
+    """
+    found = [
+        cell
+        for cell in cells
+        if (only is None or fnmatch(str(cell), only) or fnmatch(str(cell), f"{only.rstrip('/')}/*"))
+        and (not seeds or cell.seed in seeds)
+        and (not fractions or cell.fraction in fractions)
+    ]
+    if not found:
+        given = {"--only": only, "--seeds": list(seeds), "--fractions": list(fractions)}
+        told = ", ".join(f"{name} {value}" for name, value in given.items() if value)
+        raise ConfigError(f"{told}: no cell fits; there are, for example, {', '.join(map(str, cells[:3]))}")
+    return found
 
 
 def plan_cells(config: ExperimentConfig) -> list[Cell]:

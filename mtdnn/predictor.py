@@ -19,6 +19,7 @@ from mtdnn.model import MultiTaskModel, check_labels, load_model
 from mtdnn.tasks import Inputs, TaskDef
 
 ROWS_AT_ONCE = 256
+WINDOW, BATCH = 4096, 64  # texts that are sorted by length together, and those that are encoded together
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,32 @@ class Predictor:
             key = repr(texts)
             if key not in encodings:
                 encodings[key] = self._encode(texts)
-            inputs_NT, pooled_ND = encodings[key]
-            ones = torch.ones(len(rows), dtype=torch.int64, device=self.model.device)
-            batch = Batch(task=task.name, uids=("",) * len(rows), inputs_NT=inputs_NT, num_rows_U=ones)
-            head = self.model.head(task.name)
-            described = head.describe_rows(head(pooled_ND, batch), batch)
-            for result, prediction in zip(results, described, strict=True):
+            for result, prediction in zip(results, self._describe(*encodings[key], task), strict=True):
                 result[task.name] = prediction
         return results
+
+    def predict_texts(self, texts: Iterable[tuple[str, str | None]], task: TaskDef) -> Iterator[dict[str, Any]]:
+        """The prediction of each text or pair, in order, for any number of them; empty texts are taken as they are."""
+        waiting = iter(texts)
+        while window := list(islice(waiting, WINDOW)):
+            by_length = sorted(range(len(window)), key=lambda index: -num_characters(window[index]))
+            found: dict[int, dict[str, Any]] = {}
+            for start in range(0, len(window), BATCH):
+                chosen = by_length[start : start + BATCH]
+                found.update(zip(chosen, self._predict_batch([window[i] for i in chosen], task), strict=True))
+            yield from (found[index] for index in range(len(window)))
+
+    @torch.inference_mode()
+    def _predict_batch(self, texts: Sequence[tuple[str, str | None]], task: TaskDef) -> list[dict[str, Any]]:
+        return self._describe(*self._encode(texts), task)
+
+    def _describe(
+        self, inputs_NT: dict[str, torch.Tensor], pooled_ND: torch.Tensor, task: TaskDef
+    ) -> list[dict[str, Any]]:
+        ones = torch.ones(len(pooled_ND), dtype=torch.int64, device=self.model.device)
+        batch = Batch(task=task.name, uids=("",) * len(pooled_ND), inputs_NT=inputs_NT, num_rows_U=ones)
+        head = self.model.head(task.name)
+        return head.describe_rows(head(pooled_ND, batch), batch)
 
     def _encode(self, texts: Sequence[tuple[str, str | None]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
@@ -101,6 +120,10 @@ class Predictor:
         inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
         hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
         return inputs_NT, self.model.pooler(hidden_NTD, inputs_NT["attention_mask"])
+
+
+def num_characters(texts: Iterable[str | None]) -> int:
+    return sum(len(text or "") for text in texts)
 
 
 def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:

@@ -68,10 +68,13 @@ class HubLayout(Layout):
 
 
 class FilesLayout(Layout):
-    """Files below ``--data-dir`` (or below the definition's own folder): ``{split}`` stands for the source's split."""
+    """Files below ``--data-dir`` (or below the definition's own folder): ``{split}`` stands for the source's split.
+
+    :param format: by default what the file's name says; ``mtdnn`` for the official MT-DNN code's prepared files.
+    """
 
     path: str
-    format: Literal["jsonl", "csv", "tsv", "parquet"] | None = None
+    format: Literal["jsonl", "csv", "tsv", "parquet", "mtdnn"] | None = None
 
 
 class GeneratedLayout(Layout):
@@ -159,8 +162,8 @@ class TaskDef(Strict):
         return tuple(words[0] for words in self.label_words)
 
     def layout(self, name: str | None = None) -> Layout:
-        """The layout called ``name``; without a name the first one that is there (generated, files, hub)."""
-        names = (name,) if name else ("generated", "files", "hub")
+        """The layout called ``name``; without a name the first one that is there (generated, hub, files)."""
+        names = (name,) if name else ("generated", "hub", "files")
         for each in names:
             layout: Layout | None = getattr(self.data, each)
             if layout is not None:

@@ -4,6 +4,7 @@ PyYAML alone reads ``1e-5`` as text, ``no`` as False, and lets the last of two e
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,15 @@ def _check_key(key: yaml.Node, seen: set[str], key_path: KeyPath, file: YamlFile
     if key.value in seen:
         raise ConfigError(f"{file.path}:{line}: key '{key.value}' stands twice; keep one")
     seen.add(key.value)
+
+
+def parse_settings(texts: Sequence[str], *, option: str, example: str) -> dict[str, Any]:
+    """``["a.b=1", "c=[x]"]`` from the command line as values by key, which are YAML; nothing is an empty text."""
+    found: dict[str, Any] = {}
+    for each in texts:
+        key, equals, text = each.partition("=")
+        if not equals:
+            raise ConfigError(f"{option} {each}: expected key=value, for example {example}")
+        value = parse_yaml(text, path=Path(f"{option} {key}")).data
+        found[key] = value if text else ""
+    return found

@@ -1,6 +1,7 @@
 """No hub, one cache a session, and real data only where it is."""
 
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -9,12 +10,28 @@ import pytest
 import torch
 from support import REAL_DATA
 
+from mtdnn.cli.main import main
+
 torch.set_num_threads(1)  # tiny models: threads only wait for each other
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     os.environ["MTDNN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def mtdnn(monkeypatch, capsys):
+    """Run a command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mtdnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
+
+    return run
 
 
 def pytest_collection_modifyitems(items):

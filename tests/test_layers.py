@@ -7,7 +7,7 @@ from support import ROOT
 LAYERS = [
     {"errors", "rng", "diagnostics", "tracking", "testing.corpus_words"},
     {"testing.corpus"},
-    {"registry", "yaml_files"},
+    {"registry", "yaml_files", "runner"},
     {"schema", "metrics"},
     {"tasks"},
     {"data", "divergences", "dropout", "samplers"},
@@ -16,7 +16,7 @@ LAYERS = [
     {"model"},
     {"optim"},
     {"config"},
-    {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task"},
+    {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task", "published"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},

@@ -5,7 +5,6 @@ Shape suffixes: N = rows, T = tokens, D = hidden width.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from mtdnn.registry import build, options_of
 from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.regularizers.perturbing import Perturbing, applied_once
 from mtdnn.rng import Rng
-from mtdnn.yaml_files import parse_yaml
+from mtdnn.yaml_files import parse_settings
 
 MAX_DRAWS = 1000
 
@@ -34,13 +33,7 @@ class Perturbed:
 
 def options_from(settings: Sequence[str]) -> dict[str, Any]:
     """``["max_layer=2", "preset=paper"]`` as a method's options; the values are YAML."""
-    found = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: expected option=value, for example step_size=2.0")
-        found[key] = parse_yaml(text, path=Path(f"--set {key}")).data
-    return found
+    return parse_settings(settings, option="--set", example="step_size=2.0")
 
 
 def site_of(layer: str | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import mtdnn
-from mtdnn.cli import analyse, check, evaluate, methods, predict, run, tasks
+from mtdnn.cli import analyse, check, evaluate, import_mtdnn, methods, predict, run, submit, tasks
 from mtdnn.errors import MtdnnError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("check")(check.check)
+app.command("submit")(submit.submit)
+app.command("import-mtdnn")(import_mtdnn.import_mtdnn)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(methods.app, name="methods")
 app.add_typer(analyse.app, name="analyse")

@@ -1,10 +1,12 @@
 """Options that several verbs share."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
+Number = TypeVar("Number", int, float)
 TaskDefs = Annotated[
     Path | None, typer.Option("--task-defs", help="A folder of your task definitions, on top of the shipped ones.")
 ]
@@ -24,3 +26,13 @@ def task_folder(given: Path | None) -> Path | None:
     if given is None and own.is_dir() and own.resolve() != shipped("task_defs").resolve():
         return own
     return given
+
+
+def numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number]:
+    """``1,2`` as numbers; ConfigError says what is none."""
+    from mtdnn.errors import ConfigError
+
+    try:
+        return [kind(each) for each in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"{option} {text}: expected numbers with commas between them, for example 1,2") from None

@@ -1,11 +1,14 @@
 """``mtdnn run``"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtdnn.cli.options import DataDir, Overrides, TaskDefs, task_folder
+from mtdnn.cli.options import DataDir, Overrides, TaskDefs, numbers, task_folder
+
+if TYPE_CHECKING:
+    from mtdnn.runner import Executor
 
 
 def run(
@@ -15,20 +18,56 @@ def run(
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; train nothing.")] = False,
+    only: Annotated[str | None, typer.Option(help="Cells by pattern, such as 'mtdnn/adapt/*'.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="These seeds alone, as 1,2.")] = None,
+    fractions: Annotated[str | None, typer.Option(help="These fractions alone, as 0.001,0.01.")] = None,
+    jobs: Annotated[int, typer.Option(help="Cells side by side on this machine.")] = 1,
+    cluster: Annotated[str | None, typer.Option(help="Run the cells through submitit: slurm, local.")] = None,
+    cluster_options: Annotated[
+        list[str],
+        typer.Option("--cluster-option", help="A parameter of submitit, as timeout_min=240; repeatable."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Train every stage, task, fraction and seed of an experiment that is not done yet."""
     from mtdnn.cli.show import open_log, print_plan, print_results
     from mtdnn.config import find_experiment, load_experiment
     from mtdnn.experiment import Experiment
+    from mtdnn.plan import choose
     from mtdnn.tasks import load_tasks
 
     config = load_experiment(find_experiment(experiment), overrides=overrides)
     folder = out or Path("runs", config.name)
     job = Experiment(config, load_tasks(task_folder(task_defs)), out=folder, data_dir=data_dir)
+    chosen = choose(
+        job.cells,
+        only=only,
+        seeds=numbers("--seeds", seeds, int),
+        fractions=numbers("--fractions", fractions, float),
+    )
     if plan:
-        print_plan(job)
+        print_plan(job, chosen)
         return
     open_log()
-    pending = len(job.pending())
-    results = job.run()
-    print_results(results, folder, trained=pending)
+    pending = job.pending(chosen)
+    try:
+        job.run(executor=executor_of(jobs, cluster, cluster_options, folder), chosen=chosen, threads=threads_of(jobs))
+    finally:
+        print_results(job.results(), folder, trained=sum(job.result(cell) is not None for cell in pending))
+
+
+def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":
+    """Where the cells are trained."""
+    from mtdnn.runner import Cluster, Here, Processes
+    from mtdnn.yaml_files import parse_settings
+
+    if cluster is not None:
+        given = parse_settings(options, option="--cluster-option", example="timeout_min=240")
+        return Cluster(cluster, folder=folder / "cluster", options=given)
+    return Here() if jobs == 1 else Processes(jobs)
+
+
+def threads_of(jobs: int) -> int | None:
+    """This process's threads shared out; torch's own choice where there is nothing to share."""
+    import torch
+
+    return None if jobs == 1 else max(1, torch.get_num_threads() // jobs)

@@ -14,6 +14,7 @@ from rich.table import Table
 from mtdnn.analysis.figures import NO_PLOT, Panel, draw
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
+from mtdnn.plan import Cell
 from mtdnn.report.tables import HEADER, lines, markdown
 
 console = Console(width=None if sys.stdout.isatty() else 150)
@@ -42,12 +43,16 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str
     return table
 
 
-def print_plan(job: Experiment) -> None:
-    rows = [
-        (cell, ", ".join(cell.tasks), "done" if job.result(cell) else "to do", cell.upstream or "the encoder")
-        for cell in job.cells
-    ]
+def print_plan(job: Experiment, chosen: Sequence[Cell]) -> None:
+    rows = [(cell, ", ".join(cell.tasks), state_of(job, cell), job.upstream(cell) or "the encoder") for cell in chosen]
     console.print(table_of(("cell", "tasks", "state", "starts from"), rows))
+
+
+def state_of(job: Experiment, cell: Cell) -> str:
+    if job.result(cell):
+        return "done"
+    owner = job.owner(cell)
+    return "to do" if owner is cell else f"same as {owner}"
 
 
 def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained: int) -> None:

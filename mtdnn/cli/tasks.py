@@ -69,3 +69,23 @@ def new(
         markup=False,
         highlight=False,
     )
+
+
+@app.command("import")
+def import_official(
+    file: Annotated[Path, typer.Argument(help="A *_task_def.yml of the official MT-DNN repository.")],
+    out: Annotated[Path, typer.Option(help="Where the definitions go.")] = Path("task_defs"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace definitions that are there.")] = False,
+) -> None:
+    """Write a definition for each task of an official file, and tell what cannot be carried over."""
+    from mtdnn.cli.show import console
+    from mtdnn.interop.import_tasks import import_tasks
+
+    paths, told = import_tasks(file, folder=out, overwrite=overwrite)
+    names = " ".join(path.stem for path in paths)
+    for line in [
+        *(f"- {each}" for each in told),
+        f"wrote {', '.join(map(str, paths))}. With the folder of the official prepared files (canonical_data):",
+        f"  mtdnn check {names} --task-defs {out} --data-dir DIR",
+    ]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -28,6 +28,7 @@ DECOMPRESS: dict[str, Callable[[Path], Any]] = {
     ".xz": lzma.open,
     ".zst": lambda path: zstandard.open(path, "rb"),
 }
+MTDNN_COLUMNS = ("uid", "label", "premise", "hypothesis")
 PART = re.compile(r"(?P<name>[^\[\]+]+)(\[(?P<start>-?\d*):(?P<stop>-?\d*)\])?")
 
 
@@ -100,7 +101,7 @@ class Source:
 def find_source(task: TaskDef, split: str, *, layout: str | None = None, data_dir: Path | None = None) -> Source:
     """The source of one split, its files checked to be there.
 
-    :param layout: ``hub``, ``files`` or ``generated``; by default ``files`` when there is a ``data_dir``.
+    :param layout: ``hub``, ``files`` or ``generated``; by default ``files`` when there is a ``data_dir``, else the hub.
     :raises DataError: a split that the layout does not declare, or a file that is not there.
     """
     wanted = layout or ("files" if data_dir and task.data.files else None)
@@ -251,11 +252,38 @@ def read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
     return _dataset_rows(table, str(path))
 
 
+def read_mtdnn(path: Path, faults: Faults) -> Iterator[Row]:
+    """The official MT-DNN code's prepared files: tab-separated, no header, quotes are text.
+
+    A line is ``uid, label, premise[, hypothesis]``, or ``uid, ids, labels, premise, hypothesis, hypothesis, ...`` with
+    commas between ids and between labels: then every candidate is a row, and ``group`` is the line's uid.
+    """
+    for number, line in numbered_lines(path, faults):
+        place, cells = f"{path}:{number}", line.rstrip("\r\n").split("\t")
+        if len(cells) in (3, 4):
+            yield Row(place, dict(zip(MTDNN_COLUMNS, cells, strict=False)))
+        elif len(cells) >= 6:
+            yield from _candidates(place, cells, faults)
+        elif cells != [""]:
+            faults.add(place, "", f"{len(cells)} columns; uid, label, premise and hypotheses are 3, 4, or 6 and more")
+
+
+def _candidates(place: str, cells: list[str], faults: Faults) -> Iterator[Row]:
+    group, ids, labels, premise, *hypotheses = cells
+    counts = [len(ids.split(",")), len(labels.split(",")), len(hypotheses)]
+    if len(set(counts)) > 1:
+        faults.add(place, "", f"{counts[0]} ids and {counts[1]} labels for {counts[2]} hypotheses")
+        return
+    for uid, label, hypothesis in zip(ids.split(","), labels.split(","), hypotheses, strict=True):
+        yield Row(place, dict(zip(MTDNN_COLUMNS, (uid, label, premise, hypothesis), strict=True)) | {"group": group})
+
+
 READERS: dict[str, Callable[[Path, Faults], Iterator[Row]]] = {
     "jsonl": read_jsonl,
     "csv": read_csv,
     "tsv": read_tsv,
     "parquet": read_parquet,
+    "mtdnn": read_mtdnn,
 }
 
 

@@ -9,26 +9,11 @@ import sys
 import pytest
 from support import MTDNN, ROOT, own_process, write_toy_experiment
 
-from mtdnn.cli.main import main
 from mtdnn.method_docs import all_methods
 from mtdnn.tasks import load_tasks
 
 WORDS_AND_LABELS = [("good", "pos"), ("bad", "neg"), ("fine", "pos"), ("dull", "neg")]
 ONLY_JOINT = "systems={mtdnn: [joint]}"
-
-
-@pytest.fixture
-def mtdnn(monkeypatch, capsys):
-    """Run a command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mtdnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return ended.value.code or 0, output.out, output.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,78 @@
+"""Every shipped experiment: it loads at each of its sizes, names what is there, is a plan, and its tiny size runs."""
+
+import pytest
+from support import REAL_DATA, ROOT
+
+from mtdnn.config import load_experiment
+from mtdnn.data.sources import find_source
+from mtdnn.experiment import Experiment, check_experiment
+from mtdnn.plan import plan_cells
+from mtdnn.tasks import load_tasks
+from mtdnn.yaml_files import load_yaml
+
+PATHS = [path for path in sorted((ROOT / "experiments").glob("*.yaml")) if ".published" not in path.name]
+YOURS = {"own_task": ["stages.finetune.tasks=[everyday_nli]"]}  # that file leaves the task to the command line
+KEPT_FOR_ADAPTATION = {"snli", "scitail", "sick"}
+TABLES = [path for path in PATHS if path.stem.startswith(("smart_table", "smart_anli", "rapt_"))]
+
+
+def sizes_of(path):
+    return [None, *(load_yaml(path).data.get("sizes") or {})]
+
+
+def config_of(path, size, *more):
+    chosen = [] if size is None else [f"size={size}"]
+    return load_experiment(path, overrides=[*chosen, *YOURS.get(path.stem, []), *more])
+
+
+def having(size):
+    return [pytest.param(path, id=path.stem) for path in PATHS if size in sizes_of(path)]
+
+
+AT_EVERY_SIZE = [
+    pytest.param(path, size, id=f"{path.stem}-{size or 'full'}") for path in PATHS for size in sizes_of(path)
+]
+
+
+@pytest.mark.parametrize(("path", "size"), AT_EVERY_SIZE)
+def test_an_experiment_names_tasks_and_methods_that_are_there_and_is_a_plan(path, size):
+    config = config_of(path, size)
+    check_experiment(config, load_tasks())
+    cells = plan_cells(config)
+    assert len({cell.path for cell in cells}) == len(cells) > 0
+
+
+@pytest.mark.parametrize(("path", "size"), AT_EVERY_SIZE)
+def test_a_joint_stage_never_sees_what_is_kept_for_adaptation(path, size):
+    for stages in config_of(path, size).systems.values():
+        assert not any(KEPT_FOR_ADAPTATION & set(stage.tasks) for stage in stages if stage.kind == "joint")
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_the_full_size_of_a_paper_s_table_comes_from_a_hub(path):
+    config, tasks = config_of(path, None), load_tasks()
+    for name in config.tasks():
+        assert tasks[name].layout(config.data.layout) is tasks[name].data.hub
+        assert "train" in tasks[name].data.hub.splits
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("path", having("small"))
+def test_the_small_size_needs_only_files_that_are_here(path):
+    config, tasks = config_of(path, "small"), load_tasks()
+    assert config.data.layout is None  # --data-dir decides
+    for name in config.tasks():
+        for split in ("train", "validation"):
+            find_source(tasks[name], split, layout="files", data_dir=REAL_DATA)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::mtdnn.metrics.base.UndefinedMetricWarning")  # a few steps of a random encoder
+@pytest.mark.parametrize("path", [each for each in having("tiny") if each.id != "rapt_figures_max_layer"])
+def test_the_tiny_size_runs_to_its_end(path, tmp_path, monkeypatch):
+    """Without the bootstrap, most of the time. rapt_figures_max_layer is left out: its six layers take minutes."""
+    monkeypatch.setattr("mtdnn.experiment.bootstrap", lambda metric, evaluation: (-1.0, 1.0))
+    job = Experiment(config_of(path, "tiny"), load_tasks(), out=tmp_path)
+    results = job.run()
+    assert len(results) == len(job.cells)
+    assert {result["system"] for result in results} == set(job.config.systems)

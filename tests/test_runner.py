@@ -1,0 +1,153 @@
+"""Work that waits for other work: order, failures, processes, a cluster's executor."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support import write_toy_experiment
+
+from mtdnn.config import load_experiment
+from mtdnn.errors import ConfigError, RunError
+from mtdnn.experiment import Experiment
+from mtdnn.plan import choose
+from mtdnn.runner import Cluster, Here, Processes, run_graph
+from mtdnn.tasks import load_tasks
+
+DIAMOND = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": []}
+
+
+def note(done, name, failing=()):
+    if name in failing:
+        raise ValueError(f"{name} is broken")
+    done.append(name)
+
+
+def test_work_is_done_after_what_it_needs():
+    done = []
+    assert run_graph(DIAMOND, lambda name: partial(note, done, name), Here()) == ({}, [])
+    assert sorted(done) == list("abcde")
+    assert done.index("a") < done.index("b") < done.index("d") > done.index("c")
+
+
+def test_what_fails_stops_only_what_needs_it():
+    done = []
+    failed, waiting = run_graph(DIAMOND, lambda name: partial(note, done, name, {"b"}), Here())
+    assert {name: str(error) for name, error in failed.items()} == {"b": "b is broken"}
+    assert waiting == ["d"]
+    assert sorted(done) == ["a", "c", "e"]
+
+
+def write_or_die(folder, name):
+    if name == "b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(folder, name).write_text(str(os.getpid()))
+
+
+def test_each_process_is_its_own_and_one_that_is_killed_stops_only_what_needs_it(tmp_path):
+    failed, waiting = run_graph(DIAMOND, lambda name: partial(write_or_die, str(tmp_path), name), Processes(2))
+    assert "SIGKILL; the machine may have run out of memory" in str(failed["b"])
+    assert waiting == ["d"]
+    pids = {(tmp_path / name).read_text() for name in "ace"}
+    assert len(pids) == 3
+    assert str(os.getpid()) not in pids
+
+
+def test_a_number_of_processes_below_one_and_an_unknown_cluster_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--jobs must be at least 1, got 0"):
+        Processes(0)
+    with pytest.raises(ConfigError, match="--cluster moon"):
+        Cluster("moon", folder=tmp_path, options={})
+    with pytest.raises(ConfigError, match=r"--cluster local: .*timeout_hours"):
+        Cluster("local", folder=tmp_path, options={"timeout_hours": 1})
+
+
+GRID = """
+name: grid
+encoder: {path: tiny, pool: mean, max_length: 32}
+seeds: [1, 2, 3]
+train: {epochs: 1, batch_size: 8, learning_rate: 1e-3, precision: fp32}
+stages:
+  joint: {kind: joint, tasks: [nli, sts], seeds: [1]}
+  finetune: {kind: finetune, from: joint, tasks: [nli, sts]}
+systems:
+  plain: [joint, {base: finetune, save_model: false}]
+  smart: [joint, {base: finetune, regularizers: [{type: smart}], save_model: false}]
+"""
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A folder with a grid of 12 fine-tuned cells over one joint stage, and its results."""
+    folder = tmp_path_factory.mktemp("grid")
+    write_toy_experiment(folder, text=GRID, rows=24)
+    return folder, job_at(folder, "here").run()
+
+
+def job_at(folder, out):
+    return Experiment(load_experiment(folder / "toy.yaml"), load_tasks(folder / "tasks"), out=folder / out)
+
+
+def untimed(results):
+    """The results without what a clock says."""
+    timed = ("wall_seconds", "train_seconds", "seconds")
+    if isinstance(results, dict):
+        return {key: untimed(value) for key, value in results.items() if key not in timed}
+    return [untimed(each) for each in results] if isinstance(results, list) else results
+
+
+def test_cells_with_the_same_inputs_are_trained_once(grid):
+    folder, results = grid
+    assert len(results) == 14
+    assert (folder / "here/plain/joint/joint/full/1/model").is_dir()
+    assert not (folder / "here/smart/joint").exists()
+    (copied,) = (each for each in results if "same_as" in each)
+    assert (copied["system"], copied["stage"], copied["same_as"]) == ("smart", "joint", "plain/joint/joint/full/1")
+    (original,) = (each for each in results if each["system"] == "plain" and each["stage"] == "joint")
+    assert copied["metrics"] == original["metrics"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["processes", "submitit"])
+def test_a_grid_in_two_processes_or_through_submitit_gives_the_same_results(grid, place, tmp_path):
+    folder, results = grid
+    executor = Processes(2) if place == "processes" else Cluster("local", folder=tmp_path, options={"timeout_min": 10})
+    found = job_at(folder, place).run(executor=executor, threads=1)
+    assert untimed(found) == untimed(results)
+    log = folder / place / "smart/finetune/nli/full/2/log.txt"
+    assert "smart/finetune/nli/full/2" in log.read_text()
+
+
+def test_a_cell_that_fails_is_told_and_kept_apart_and_is_tried_again(grid, monkeypatch):
+    folder, _ = grid
+    job = job_at(folder, "broken")
+    run_cell = Experiment._run_cell
+
+    def breaking(self, cell):
+        if cell.path.match("plain/joint/*/*/*"):
+            raise ValueError("no luck")
+        run_cell(self, cell)
+
+    monkeypatch.setattr(Experiment, "_run_cell", breaking)
+    with pytest.raises(RunError, match="1 of 13 cells failed") as caught:
+        job.run()
+    assert "plain/joint/joint/full/1: no luck (see " in str(caught.value)
+    assert "smart/finetune/sts/full/3: not begun" in str(caught.value)
+    trouble = folder / "broken/plain/joint/joint/full/1/error.txt"
+    assert "ValueError: no luck" in trouble.read_text()
+    assert job.results() == []
+    monkeypatch.undo()
+    chosen = choose(job.cells, only="smart/finetune/nli", seeds=[2])
+    assert len(job.run(chosen=chosen)) == 3  # the joint stage, for both systems, and the one cell
+    assert not trouble.exists()
+
+
+def test_cells_are_chosen_by_pattern_seed_and_fraction(grid):
+    cells = job_at(grid[0], "here").cells
+    assert [str(cell) for cell in choose(cells, only="*/finetune/sts/*", seeds=[3])] == [
+        "plain/finetune/sts/full/3",
+        "smart/finetune/sts/full/3",
+    ]
+    with pytest.raises(ConfigError, match=r"--only plian, --seeds \[4\]: no cell fits; there are, "):
+        choose(cells, only="plian", seeds=[4])
