@@ -35,10 +35,10 @@ class Evaluation:
     num_counted: int = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One mapping per unit, for ``predictions.jsonl``."""
-        for index, (uid, prediction) in enumerate(zip(self.uids, self.predictions, strict=True)):
+        """One mapping per unit, for a predictions file; ``prediction`` and ``target`` are as the metrics take them."""
+        for index, (uid, described) in enumerate(zip(self.uids, self.predictions, strict=True)):
             target = {"target": self.gold[index]} if self.gold else {}
-            yield {"uid": uid, **prediction, **target}
+            yield {"uid": uid, "prediction": self.decoded[index], **described, **target}
 
 
 @torch.inference_mode()

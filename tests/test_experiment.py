@@ -45,7 +45,7 @@ def test_every_cell_has_a_result_with_its_metrics_and_data_counts(done):
     assert not (joint / "checkpoint").exists()
     rows = [json.loads(line) for line in (joint / "predictions-nli-test.jsonl").read_text().splitlines()]
     assert [row["uid"] for row in rows] == [f"test{i}" for i in range(16)]
-    assert set(rows[0]) == {"uid", "label", "probabilities", "target"}
+    assert set(rows[0]) == {"uid", "prediction", "label", "probabilities", "target"}
 
 
 def test_a_second_run_trains_nothing(done, monkeypatch):

@@ -9,7 +9,7 @@ LAYERS = [
     {"testing.corpus"},
     {"registry", "yaml_files", "runner"},
     {"schema", "metrics"},
-    {"tasks"},
+    {"tasks", "statistics"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
     {"passes"},

@@ -1,0 +1,171 @@
+"""Whether two systems differ: paired differences with intervals, tests, and how well probabilities are calibrated.
+
+Differences are ``b - a`` in the metric's own unit, in [-2, 2]. Nothing here picks the best of several runs.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+
+from mtdnn.metrics.base import UndefinedMetricWarning
+
+LEVEL, POWER = 0.95, 0.8
+RESAMPLES = 1000
+NUM_BINS = 10
+Metric = Callable[[Sequence[Any], Sequence[Any]], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How far b lies above a.
+
+    :param low: lower end of the 95 % interval; None with a single pair.
+    :param p_value: of no difference at all, two-sided; None with a single pair.
+    :param detectable: the smallest true difference that as many pairs as these would show with a probability of 0.8;
+        None with a single pair.
+    """
+
+    mean: float
+    num: int
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    detectable: float | None = None
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
+    """Over runs in pairs that share their seed: Student's t (as in a paired t-test).
+
+    :raises ValueError: when there are no pairs, or their numbers differ.
+    """
+    differences = [right - left for left, right in zip(a, b, strict=True)]
+    count = len(differences)
+    if not count:
+        raise ValueError("no pairs to compare")
+    if count == 1:
+        return Difference(mean=differences[0], num=1)
+    centre, error = mean(differences), stdev(differences) / math.sqrt(count)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    return Difference(
+        mean=centre,
+        num=count,
+        low=centre - reach,
+        high=centre + reach,
+        p_value=t_test(centre, error, count),
+        detectable=detectable_size(count) * stdev(differences),
+    )
+
+
+def t_test(centre: float, error: float, count: int) -> float:
+    """p of a mean of 0; where all differences are the same, 1 if that is 0 and else 0."""
+    if error == 0:
+        return float(centre == 0)
+    return float(2 * stats.t.sf(abs(centre / error), count - 1))
+
+
+def detectable_size(count: int) -> float:
+    """The difference, in standard deviations of the differences, that a t-test on ``count`` pairs finds with power 0.8.
+
+    Two-sided at 5 %, from the noncentral t distribution (Cohen, 1988, chapter 2).
+    """
+    limit = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+
+    def missing(size: float) -> float:
+        shift = size * math.sqrt(count)
+        other_side = np.nan_to_num(stats.nct.cdf(-limit, count - 1, shift))  # too small for a number
+        return float(stats.nct.sf(limit, count - 1, shift) + other_side) - POWER
+
+    high = 0.125
+    while missing(high) < 0:
+        high *= 2
+    return float(brentq(missing, high / 2, high))
+
+
+def paired_bootstrap(
+    metric: Metric,
+    a: Sequence[Sequence[Any]],
+    b: Sequence[Sequence[Any]],
+    gold: Sequence[Any],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """Over examples: what the mean difference of these very models would be on other samples of such examples.
+
+    :param a: the predictions of each of a's runs for the same examples, b's runs in the same order of seeds.
+    :returns: a percentile interval (Efron and Tibshirani, 1993, section 13.3); p is twice the smaller share of
+        resamples on either side of 0, with one added on both sides of the fraction.
+    """
+
+    def difference(chosen: Any) -> float:
+        right = [gold[i] for i in chosen]
+        return mean(
+            metric([two[i] for i in chosen], right) - metric([one[i] for i in chosen], right)
+            for one, two in zip(a, b, strict=True)
+        )
+
+    rng, count = np.random.default_rng(seed), len(gold)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        values = np.array([difference(rng.integers(count, size=count)) for _ in range(resamples)])
+        centre = difference(range(count))
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    side = min(int((values <= 0).sum()), int((values >= 0).sum()))
+    p_value = min(1.0, 2 * (side + 1) / (resamples + 1))
+    return Difference(mean=centre, num=count, low=float(low), high=float(high), p_value=p_value)
+
+
+def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
+    """Exact p of both being right equally often on the same examples (McNemar, 1947)."""
+    only_a = sum(a and not b for a, b in zip(right_a, right_b, strict=True))
+    only_b = sum(b and not a for a, b in zip(right_a, right_b, strict=True))
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def false_discoveries(p_values: Sequence[float]) -> list[float]:
+    """Each p adjusted for the number of tests in a table (Benjamini and Hochberg, 1995)."""
+    return [float(each) for each in stats.false_discovery_control(p_values)] if len(p_values) else []
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of about the same confidence.
+
+    :param confidence: their mean probability of the predicted class, in [0, 1].
+    :param accuracy: the share of them that is right.
+    """
+
+    confidence: float
+    accuracy: float
+    num: int
+
+
+def reliability(confidences: Sequence[float], right: Sequence[bool], *, num_bins: int = NUM_BINS) -> list[Bin]:
+    """Bins of equal width over the probability of the predicted class, empty ones left out (Guo et al., 2017)."""
+    places = np.clip(np.ceil(np.asarray(confidences) * num_bins).astype(int) - 1, 0, num_bins - 1)
+    values, hits = np.asarray(confidences, dtype=float), np.asarray(right, dtype=float)
+    return [
+        Bin(float(values[here].mean()), float(hits[here].mean()), int(here.sum()))
+        for place in range(num_bins)
+        if (here := places == place).any()
+    ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: the mean distance of confidence and accuracy, weighted by the bins' sizes."""
+    total = sum(each.num for each in bins)
+    return sum(each.num * abs(each.confidence - each.accuracy) for each in bins) / total
