@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast mutate lint clean
+.PHONY: quickstart test test-fast test-browser mutate lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
@@ -16,6 +16,10 @@ test: $(VENV)/.test lint
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow and not realdata"
+
+# The report in headless Chromium; takes Debian's package where none is installed.
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest tests/browser
 
 # Does a test notice when the numerics are wrong? One change at a time; some minutes on two cores.
 mutate: $(VENV)/.test
@@ -37,6 +41,11 @@ $(VENV)/.quickstart: $(VENV)/.python setup.cfg setup.py constraints.txt
 $(VENV)/.test: $(VENV)/.python setup.cfg setup.py constraints.txt
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps smart-pytorch vat-pytorch
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	$(PIP) --editable '.[test,browser]'
 	touch $@
 
 clean:

@@ -7,6 +7,7 @@ setup(
     package_dir={"mtdnn.task_defs": "task_defs", "mtdnn.experiments": "experiments"},
     package_data={
         "mtdnn": ["py.typed"],
+        "mtdnn.report": ["page.html"],
         "mtdnn.task_defs": ["*.yaml"],
         "mtdnn.experiments": ["*.yaml", "*.md"],
     },

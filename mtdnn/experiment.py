@@ -19,6 +19,7 @@ import transformers
 import mtdnn
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.config import ExperimentConfig, TrainConfig
+from mtdnn.data.units import read_units
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
@@ -127,6 +128,7 @@ class Experiment:
         self.data.check(self.config.tasks())
         pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
+        self.write_about()
         needs = {cell.path: [up.path] if (up := self.upstream(cell)) in pending else [] for cell in pending}
         by_path = {cell.path: cell for cell in pending}
         place = executor or Here()
@@ -140,6 +142,19 @@ class Experiment:
         if failed:
             raise RunError(self.told(failed, waiting, of=len(pending)))
         return self.results()
+
+    def write_about(self) -> None:
+        """What the report needs besides results: the experiment's name, and the texts of the evaluated examples."""
+        about = {"name": self.config.name, "description": self.config.description}
+        folder = self.out / "examples"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json_atomically(self.out / "experiment.json", about)
+        for task in self.config.tasks():
+            for split in EVALUATED:
+                path = folder / f"{task}-{split}.jsonl"
+                if self.data.labelled(task, split) and not path.is_file():
+                    units, _ = read_units(self.data.source(task, split), self.data.head(task))
+                    write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         texts = [f"{path}: {error} (see {self.out / path / 'error.txt'})" for path, error in failed.items()]

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from mtdnn.metrics.base import UndefinedMetricWarning
 
 LEVEL, POWER = 0.95, 0.8
-RESAMPLES = 1000
+RESAMPLES = 400
 NUM_BINS = 10
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 
@@ -109,22 +109,30 @@ def paired_bootstrap(
         resamples on either side of 0, with one added on both sides of the fraction.
     """
 
-    def difference(chosen: Any) -> float:
-        right = [gold[i] for i in chosen]
-        return mean(
-            metric([two[i] for i in chosen], right) - metric([one[i] for i in chosen], right)
-            for one, two in zip(a, b, strict=True)
-        )
+    pairs = [(indexable(one), indexable(two)) for one, two in zip(a, b, strict=True)]
+    targets, rng, count = indexable(gold), np.random.default_rng(seed), len(gold)
 
-    rng, count = np.random.default_rng(seed), len(gold)
+    def difference(chosen: Any) -> float:
+        right = targets[chosen]
+        return mean(metric(two[chosen], right) - metric(one[chosen], right) for one, two in pairs)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         values = np.array([difference(rng.integers(count, size=count)) for _ in range(resamples)])
-        centre = difference(range(count))
+        centre = difference(np.arange(count))
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     side = min(int((values <= 0).sum()), int((values >= 0).sum()))
     p_value = min(1.0, 2 * (side + 1) / (resamples + 1))
     return Difference(mean=centre, num=count, low=float(low), high=float(high), p_value=p_value)
+
+
+def indexable(values: Sequence[Any]) -> Any:
+    """An array with a place a unit, whatever a unit's value is."""
+    if values and isinstance(values[0], list):
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+    return np.asarray(values)
 
 
 def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:

@@ -20,7 +20,7 @@ LAYERS = [
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},
-    {"experiment"},
+    {"experiment", "runs"},
     {"interop", "checks", "report"},
     {"analysis"},
     {"cli"},

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mtdnn.analysis.figures import Curve, Panel
 from mtdnn.errors import ConfigError, DataError
 from mtdnn.methods import ATTACHMENT
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.rapt import Rapt
+from mtdnn.report.figures import Curve, Panel
 from mtdnn.report.tables import Line, lines
 
 EMBEDDINGS = 0  # max_layer of noise on the embeddings

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtdnn.analysis.figures import Curve, Panel
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, divergence
 from mtdnn.errors import ConfigError
 from mtdnn.heads.classification import ClassificationHead
+from mtdnn.report.figures import Curve, Panel
 
 RIGHT = 1  # the class of the label y; by symmetry y = +1
 LOSSES = ("clean", "adversarial", "smoothness", "symmetric_kl")

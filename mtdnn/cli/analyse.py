@@ -17,9 +17,9 @@ def figure1(
     step: Annotated[float, typer.Option(help="The distance of two margins.")] = 0.1,
 ) -> None:
     """What a wrong label costs: adversarial training against smoothness (SMART, figure 1)."""
-    from mtdnn.analysis.figures import write_csv
     from mtdnn.analysis.noisy_label import HEADER, composite_losses, margins, panel, sample, table
     from mtdnn.cli.show import console, print_figure, table_of
+    from mtdnn.report.figures import write_csv
 
     margin_U = margins(limit=limit, step=step)
     rows = table(margin_U, composite_losses(margin_U, radius=radius, weight=weight))
@@ -48,10 +48,10 @@ def neighbours(
     out: Annotated[Path | None, typer.Option(help="Write the table here, as CSV.")] = None,
 ) -> None:
     """The words nearest to a word before and after a perturbation (RAPT, tables 4 to 6)."""
-    from mtdnn.analysis.figures import write_csv
     from mtdnn.analysis.neighbours import CSV_HEADER, HEADER, find_neighbours
     from mtdnn.cli.show import console, open_log, table_of
     from mtdnn.predictor import Predictor
+    from mtdnn.report.figures import write_csv
 
     open_log()
     found = find_neighbours(
@@ -79,9 +79,9 @@ def max_layer(
     out: Annotated[Path | None, typer.Option(help="The folder of the numbers and the plot; the run's else.")] = None,
 ) -> None:
     """The metric by RAPT's max_layer, from the results of a run (RAPT, figures 2 and 3)."""
-    from mtdnn.analysis.figures import write_csv
     from mtdnn.analysis.max_layer import CSV_HEADER, HEADER, csv_rows, panels, points_of, read_results, rows
     from mtdnn.cli.show import console, print_figure, table_of
+    from mtdnn.report.figures import write_csv
 
     points = points_of(read_results(run))
     console.print(table_of(HEADER, rows(points), title="mean ± sd over n seeds, x 100"))

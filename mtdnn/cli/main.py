@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import mtdnn
-from mtdnn.cli import analyse, check, evaluate, import_mtdnn, methods, predict, run, submit, tasks
+from mtdnn.cli import analyse, check, evaluate, import_mtdnn, methods, predict, report, run, submit, tasks
 from mtdnn.errors import MtdnnError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("predict")(predict.predict)
 app.command("check")(check.check)
 app.command("submit")(submit.submit)
 app.command("import-mtdnn")(import_mtdnn.import_mtdnn)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(methods.app, name="methods")
 app.add_typer(analyse.app, name="analyse")

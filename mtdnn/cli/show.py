@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from mtdnn.analysis.figures import NO_PLOT, Panel, draw
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
 from mtdnn.plan import Cell
+from mtdnn.report.figures import NO_PLOT, Panel, draw
 from mtdnn.report.tables import HEADER, lines, markdown
 
 console = Console(width=None if sys.stdout.isatty() else 150)

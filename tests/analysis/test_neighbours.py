@@ -192,7 +192,7 @@ def test_every_preset_of_smart_changes_a_word(tiny, preset):
         ({"layer": "embeddings"}, "perturbs layer:1, layer:2, layer:3 and not embeddings"),
         ({"layer": "5", "method": "smart"}, "has layers 1 to 2"),
         ({"settings": ["max_layr=2"]}, "Did you mean 'max_layer'"),
-        ({"settings": ["max_layer"]}, "expected option=value"),
+        ({"settings": ["max_layer"]}, "expected key=value"),
         ({"settings": ["option=B"], "method": "smart"}, "needs the text's label"),
         ({"word": "dogs", "settings": ["max_layer=2"]}, "unknown word of the text 'dogs'. Did you mean 'dog'"),
         ({"task": "rank", "method": "smart"}, "'rank' has no output for one text .* have one: nli, sts"),

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from report.made_run import write_run
+from report.recomputed import differences
 from support import MTDNN, ROOT, own_process, write_toy_experiment
 
 from mtdnn.method_docs import all_methods
@@ -250,6 +252,29 @@ def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mt
     assert code == 4
     assert "in.csv:3: column 'text_a': empty text ''" in err
     assert "in.csv:4: column 'text_b': empty text ' '" in err
+
+
+def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give_again(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    code, out, _ = mtdnn("report", folder / "out", "--out", tmp_path / "report")
+    assert code == 0
+    assert f"wrote {tmp_path / 'report/report.html'} and" in out
+    page = (tmp_path / "report/report.html").read_text()
+    assert "There is one system: nothing to compare." in page
+    stated = list(differences(folder / "out"))
+    assert len(stated) >= 6
+    for _, _, _, _, value, recomputed in stated:
+        assert value == pytest.approx(recomputed, abs=1e-9)
+
+
+def test_compare_is_the_paired_test_of_two_systems(mtdnn, tmp_path):
+    run = write_run(tmp_path / "made", {"plain": 0.5, "smart": 0.95})
+    code, out, _ = mtdnn("compare", run / "plain", run / "smart")
+    assert code == 0
+    assert re.search(
+        r"smart \+\d+\.\d against plain on nli at 10 % \(test accuracy; resolved at n = 3: 95 % interval", out
+    )
+    assert mtdnn("compare", run / "plain", run / "smrat")[0] == 3
 
 
 def test_analyse_figure1_prints_the_losses_and_writes_every_margin(mtdnn, tmp_path):

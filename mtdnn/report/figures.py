@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ class Curve:
     """One line of a plot.
 
     :param spread: half the length of the error bar at each point; none by default.
+    :param band: show the spread as a band and not as error bars.
+    :param most: what no value can exceed; the spread ends there.
     :param level: a horizontal line at ``y[0]``, for what does not depend on x.
     """
 
@@ -25,14 +28,23 @@ class Curve:
     x: Sequence[float]
     y: Sequence[float]
     spread: Sequence[float] | None = None
+    band: bool = False
+    most: float = inf
     level: bool = False
+
+    def edges(self) -> tuple[list[float], list[float]]:
+        """The lower and the upper ends of the spread."""
+        spread = self.spread or [0.0] * len(self.y)
+        pairs = list(zip(self.y, spread, strict=True))
+        return [max(y - half, -self.most) for y, half in pairs], [min(y + half, self.most) for y, half in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One pair of axes.
 
-    :param ticks: where the x-axis has marks, and their words; matplotlib's own by default.
+    :param ticks: where the x-axis has marks, and their words; at round numbers by default.
+    :param log_x: equal ratios of x are equally far apart.
     """
 
     title: str
@@ -40,6 +52,7 @@ class Panel:
     y_label: str
     curves: Sequence[Curve]
     ticks: Mapping[float, str] = field(default_factory=dict)
+    log_x: bool = False
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
@@ -71,11 +84,17 @@ def draw(panels: Sequence[Panel], stem: Path) -> list[Path]:
 
 
 def _draw_panel(axes: Any, panel: Panel) -> None:
+    if panel.log_x:
+        axes.set_xscale("log")
+        axes.minorticks_off()
     for curve in panel.curves:
         if curve.level:
             axes.axhline(curve.y[0], linestyle="--", color="grey", label=curve.name)
         elif curve.spread is None:
             axes.plot(curve.x, curve.y, label=curve.name)
+        elif curve.band:
+            (line,) = axes.plot(curve.x, curve.y, marker="o", markersize=3, label=curve.name)
+            axes.fill_between(curve.x, *curve.edges(), color=line.get_color(), alpha=0.15, linewidth=0)
         else:
             axes.errorbar(curve.x, curve.y, yerr=curve.spread, marker="o", capsize=3, label=curve.name)
     if panel.ticks:

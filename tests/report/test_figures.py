@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from mtdnn.analysis.figures import Curve, Panel, draw, write_csv
 from mtdnn.errors import ConfigError
+from mtdnn.report.figures import Curve, Panel, draw, write_csv
 
 CURVES = [
     Curve(name="a line", x=[0.0, 1.0], y=[1.0, 2.0]),

@@ -1,0 +1,35 @@
+"""``mtdnn report`` and ``mtdnn compare``"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs: runs/<name> ...")],
+    out: Annotated[Path | None, typer.Option(help="Where it goes; <first run>/report by default.")] = None,
+) -> None:
+    """Tables, figures and one page of one or more runs, with tests of what separates the systems."""
+    from mtdnn.cli.show import console
+    from mtdnn.report.write import write_report
+
+    written = write_report(runs, out or runs[0] / "report")
+    page = written[0]
+    console.print(f"wrote {page} and {len(written) - 1} files beside it", markup=False, highlight=False, soft_wrap=True)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A system of a run, runs/<name>/<system>: what is compared with.")],
+    b: Annotated[str, typer.Argument(help="Another, of the same run or another one.")],
+) -> None:
+    """The paired test between two systems: the same tasks, fractions and seeds, the same examples."""
+    from mtdnn.cli.show import console, table_of
+    from mtdnn.report.comparison import compare_systems, comparison_table
+
+    found = compare_systems(Path(a), Path(b))
+    table = comparison_table(found)
+    console.print(table_of(table.header, table.rows, title=table.title))
+    for each in found:
+        console.print(each.verdict, markup=False, highlight=False, soft_wrap=True)
+    console.print(table.note, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The parts of a report, one a file; each is a function of the study."""

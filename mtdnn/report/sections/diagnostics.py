@@ -1,0 +1,48 @@
+"""What the perturbing methods told of themselves."""
+
+from statistics import mean
+
+from mtdnn.report.study import Group, Section, Study
+from mtdnn.report.table import Table
+
+VALUES = ("delta_inf", "delta_rms/x_rms", "penalty/loss", "gain", "dropout_floor")
+HEADER = ("system", "stage", "task", "fraction", "regularizer", *VALUES, "samples")
+
+
+def diagnostics(study: Study) -> Section | None:
+    rows = [row for group in study.groups for row in group_rows(group)]
+    if not rows:
+        return None
+    warnings = dict.fromkeys(
+        f"{cell.system}, {cell.stage}: {text}" for cell in study.cells for text in cell.result.get("warnings", [])
+    )
+    table = Table(
+        name="diagnostics",
+        title="Perturbations, mean over the samples",
+        header=HEADER,
+        rows=rows,
+        note="gain: the penalty over that of a random change of the same size, 1 when the ascent adds nothing. "
+        "dropout_floor: the penalty without any change.",
+    )
+    return Section(name="diagnostics", title="Perturbations", text=list(warnings), tables=[table])
+
+
+def group_rows(group: Group) -> list[tuple[str, ...]]:
+    samples = [s for cell in group.cells for s in cell.result.get("diagnostics", []) if s["task"] == group.task]
+    names = dict.fromkeys(sample["regularizer"] for sample in samples)
+    return [
+        (
+            group.system,
+            group.stage,
+            group.task,
+            group.shown_fraction(),
+            name,
+            *(shown_value([s[value] for s in samples if s["regularizer"] == name and value in s]) for value in VALUES),
+            str(sum(sample["regularizer"] == name for sample in samples)),
+        )
+        for name in names
+    ]
+
+
+def shown_value(values: list[float]) -> str:
+    return f"{mean(values):.3g}" if values else "-"

@@ -1,0 +1,104 @@
+"""The runs of a report, and how their cells are grouped."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from mtdnn.report.figures import Panel
+from mtdnn.report.table import Table
+from mtdnn.runs import FinishedCell, Run
+
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One system's runs of one task at one stage and fraction, over seeds."""
+
+    system: str
+    stage: str
+    task: str
+    fraction: float | None
+    cells: Sequence[FinishedCell]
+
+    @property
+    def metric(self) -> str:
+        """The task's first metric."""
+        splits = self.cells[0].result["metrics"][self.task]
+        return str(next(iter(next(iter(splits.values()))["values"])))
+
+    @property
+    def kind(self) -> str:
+        return self.cells[0].kind
+
+    @property
+    def name(self) -> str:
+        return f"{self.system} · {self.stage}"
+
+    def values(self, split: str, metric: str | None = None) -> dict[int, float]:
+        """The metric by seed."""
+        found = {cell.seed: cell.value(self.task, split, metric or self.metric) for cell in self.cells}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def shown_fraction(self) -> str:
+        return "" if self.fraction is None else f"{100 * self.fraction:g} %"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a report is made of."""
+
+    runs: Sequence[Run]
+
+    @property
+    def cells(self) -> list[FinishedCell]:
+        return [cell for run in self.runs for cell in run.cells]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        found: dict[tuple[Any, ...], list[FinishedCell]] = {}
+        for cell in self.cells:
+            for task in cell.tasks:
+                found.setdefault((cell.system, cell.stage, task, cell.fraction), []).append(cell)
+        return [
+            Group(system, stage, task, fraction, sorted(cells, key=lambda cell: cell.seed))
+            for (system, stage, task, fraction), cells in found.items()
+        ]
+
+    @cached_property
+    def last(self) -> list[Group]:
+        """Of each system, task and fraction the last stage: what the system comes to."""
+        found = {(group.system, group.task, group.fraction): group for group in self.groups}
+        return list(found.values())
+
+    @property
+    def systems(self) -> list[str]:
+        return list(dict.fromkeys(cell.system for cell in self.cells))
+
+    def settings(self) -> Iterator[tuple[tuple[str, float | None], list[Group]]]:
+        """The last groups of each task and fraction, in the systems' order."""
+        found: dict[tuple[str, float | None], list[Group]] = {}
+        for group in self.last:
+            found.setdefault((group.task, group.fraction), []).append(group)
+        yield from found.items()
+
+    def best_split(self, group: Group) -> str:
+        """The split that decides: test where it has labels."""
+        return "test" if group.values("test") else "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the report.
+
+    :param text: paragraphs, plain text.
+    :param open: whether the page shows it unfolded.
+    """
+
+    name: str
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    panels: Sequence[Panel] = ()
+    open: bool = False

@@ -1,0 +1,115 @@
+"""What a run's folder holds: every finished cell with its results and predictions, and the texts of its examples."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mtdnn.errors import DataError
+
+CELLS = "*/*/*/*/*/results.json"  # system / stage / task / fraction / seed, as in mtdnn.plan
+OVERVIEW = "results.json"
+
+
+@dataclass(frozen=True)
+class FinishedCell:
+    """A cell of a run, or one that shares another cell's folder because its inputs are the same.
+
+    :param system: as in the experiment; with the run's name in front where several runs are read.
+    """
+
+    folder: Path
+    system: str
+    result: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return str(self.result["stage"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.result["inputs"]["stage"]["kind"])
+
+    @property
+    def from_start(self) -> bool:
+        """Whether it starts from the encoder and not from another stage."""
+        return self.result["inputs"]["upstream"] is None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self.result["metrics"])
+
+    @property
+    def fraction(self) -> float | None:
+        return self.result["fraction"]  # type: ignore[no-any-return]
+
+    @property
+    def seed(self) -> int:
+        return int(self.result["seed"])
+
+    def value(self, task: str, split: str, metric: str) -> float | None:
+        entry = self.result["metrics"].get(task, {}).get(split)
+        return None if entry is None else entry["values"].get(metric)
+
+    def predictions(self, task: str, split: str) -> list[dict[str, Any]]:
+        """One mapping per unit: ``uid``, ``prediction``, where it is known ``target``; none without a file."""
+        return _read_lines(self.folder / f"predictions-{task}-{split}.jsonl")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+    cells: Sequence[FinishedCell]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def experiment(self) -> Mapping[str, Any]:
+        """``experiment.json``: the name and description of the experiment; empty for a folder without one."""
+        path = self.folder / "experiment.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def texts(self, task: str, split: str) -> dict[str, list[list[str]]]:
+        """The texts of each unit by uid; empty without a file."""
+        return {row["uid"]: row["texts"] for row in _read_lines(self.folder / "examples" / f"{task}-{split}.jsonl")}
+
+
+def read_run(folder: Path, *, prefix: str = "") -> Run:
+    """Every finished cell below a run's folder, in the experiment's order where that is known.
+
+    :raises DataError: when there is none.
+    """
+    found = {path.parent: _read(path) for path in sorted(folder.glob(CELLS))}
+    overview = _read(folder / OVERVIEW) if (folder / OVERVIEW).is_file() else []
+    order = {name: place for place, name in enumerate(dict.fromkeys(each["system"] for each in overview))}
+    cells = [FinishedCell(place, prefix + result["system"], result) for place, result in found.items()]
+    cells += [
+        FinishedCell(folder / each["same_as"], prefix + each["system"], each) for each in overview if "same_as" in each
+    ]
+    if not cells:
+        raise DataError(f"{folder}: no finished cells there; give the folder that mtdnn run --out wrote")
+    return Run(folder, sorted(cells, key=lambda cell: order.get(cell.result["system"], len(order))))
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Several runs; then each system is called ``<run>/<system>``."""
+    if len(folders) == 1:
+        return [read_run(folders[0])]
+    return [read_run(folder, prefix=f"{folder.name}/") for folder in folders]
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -1,0 +1,191 @@
+"""The report of a made-up run: numbers by hand, every part there, nothing from data becomes markup."""
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from statistics import stdev
+
+import pytest
+from report.made_run import LABELS, TRICKY, write_run
+from scipy import stats
+
+from mtdnn.errors import ConfigError, DataError
+from mtdnn.report.comparison import against_first, compare_systems
+from mtdnn.report.figures import Curve, Panel
+from mtdnn.report.study import Study
+from mtdnn.report.svg import round_ticks, svg
+from mtdnn.report.table import Table
+from mtdnn.report.write import write_report
+from mtdnn.runs import read_run, read_runs
+from mtdnn.statistics import mcnemar
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "made", {"plain": 0.6, "joint": 0.62, "smart": 0.95})
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    return out, write_report([run], out)
+
+
+def accuracies(run, system, fraction):
+    paths = sorted(run.glob(f"{system}/adapt/nli/{fraction}/*/results.json"))
+    return [json.loads(path.read_text())["metrics"]["nli"]["test"]["values"]["accuracy"] for path in paths]
+
+
+def test_a_comparison_is_a_paired_t_test_over_seeds_with_adjusted_p(run):
+    found = against_first(Study([read_run(run)]))
+    assert [(each.b.system, each.b.fraction) for each in found] == [
+        ("joint", 0.01),
+        ("smart", 0.01),
+        ("joint", 0.1),
+        ("smart", 0.1),
+    ]
+    p_values = []
+    for each in found:
+        a, b = accuracies(run, "plain", f"{each.b.fraction:g}"), accuracies(run, each.b.system, f"{each.b.fraction:g}")
+        expected = stats.ttest_rel(b, a)
+        p_values.append(expected.pvalue)
+        assert each.seeds.p_value == pytest.approx(expected.pvalue)
+        assert (each.seeds.low, each.seeds.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert [each.adjusted for each in found] == pytest.approx(stats.false_discovery_control(p_values))
+
+
+def test_two_systems_are_compared_over_examples_too_and_only_where_they_have_seeds_in_common(run, tmp_path):
+    found = compare_systems(run / "plain", run / "smart")
+    assert [each.b.fraction for each in found] == [0.01, 0.1]
+    assert all(each.examples.low < each.seeds.mean < each.examples.high for each in found)
+    assert all(each.mcnemar_p is None for each in found)  # three seeds
+    other = write_run(tmp_path / "other", {"plain": 0.5}, seeds=(4,))
+    with pytest.raises(ConfigError, match="no task, fraction and seed in common"):
+        compare_systems(run / "plain", other / "plain")
+    with pytest.raises(ConfigError, match=r"unknown system 'smrat'\. Did you mean 'smart'"):
+        compare_systems(run / "plain", run / "smrat")
+
+
+def test_one_seed_is_compared_by_mcnemar(tmp_path):
+    folder = write_run(tmp_path / "one", {"a": 0.5, "b": 0.9}, seeds=(1,), fractions=(0.1,))
+    (found,) = compare_systems(folder / "a", folder / "b")
+    right = []
+    for system in "ab":
+        rows = read_run(folder).cells[system == "b"].predictions("nli", "test")
+        right.append([row["prediction"] == row["target"] for row in rows])
+    assert found.mcnemar_p == mcnemar(*right)
+    assert "one seed, nothing is known of its spread" in found.verdict
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines(keepends=True)))
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags by name, its ids, its table cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.cells, self.links = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [named["id"]] if "id" in named else []
+        self.links += [named[key] for key in ("src", "href") if key in named]
+
+    def handle_data(self, data):
+        self.cells.append(data)
+
+
+def test_the_page_has_every_part_no_link_outside_and_no_markup_from_data(written):
+    page = Page((written[0] / "report.html").read_text())
+    parts = ["differences", "results", "learning-curves", "training", "diagnostics", "confusion", "calibration"]
+    assert {*parts, "examples", "provenance"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags.count("script") == 1
+    assert all(link.startswith("#") for link in page.links)
+    assert any(TRICKY in text for text in page.cells)
+    assert page.tags.count("svg") > 5
+
+
+def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
+    text = (written[0] / "report.md").read_text()
+    start = text[: text.index("### ")]
+    assert "Of 4 comparisons with the first system of each task" in start
+    assert "smart +" in start
+    assert "resolved at n = 3" in start
+
+
+def test_tables_are_csv_and_latex_with_the_numbers_of_the_page(run, written):
+    out, paths = written
+    rows = rows_of(out / "tables/results.csv")
+    values = accuracies(run, "smart", "0.1")
+    shown = f"{100 * sum(values) / 3:.1f} ± {100 * stdev(values):.1f}"
+    assert [row["test"] for row in rows if (row["system"], row["fraction"]) == ("smart", "10 %")] == [shown]
+    latex = (out / "tables/confusion-smart-nli-0.1.tex").read_text()
+    assert r"\textbackslash" not in latex
+    assert r"\& maybe" in latex
+    assert all(path.is_file() for path in paths)
+    assert {path.name for path in (out / "figures").iterdir()} >= {"learning-curves.png", "learning-curves.svg"}
+
+
+def test_confusion_shares_are_those_of_the_rows(run, written):
+    rows = rows_of(written[0] / "tables/confusion-plain-nli-0.1.csv")
+    cells = [cell for cell in read_run(run).cells if (cell.system, cell.fraction) == ("plain", 0.1)]
+    predicted = [row["prediction"] for cell in cells for row in cell.predictions("nli", "test") if row["target"] == 1]
+    assert rows[1]["right"] == TRICKY
+    assert rows[1][LABELS[0]] == f"{100 * predicted.count(0) / len(predicted):.1f} %"
+    assert rows[1]["examples"] == str(len(predicted) // 3)
+
+
+def test_the_hardest_examples_come_with_their_texts(run, written):
+    rows = rows_of(written[0] / "tables/hardest-nli-1%-test.csv")
+    hits = {}
+    for cell in read_run(run).cells:
+        if cell.fraction == 0.01:
+            for row in cell.predictions("nli", "test"):
+                hits.setdefault(row["uid"], []).append(row["prediction"] == row["target"])
+    assert sum(hits[rows[0]["uid"]]) == min(map(sum, hits.values()))
+    assert rows[0]["text"].startswith(f"text of {rows[0]['uid']} <script>")
+
+
+def test_several_runs_keep_their_systems_apart(run, tmp_path):
+    other = write_run(tmp_path / "other", {"plain": 0.5})
+    systems = Study(read_runs([run, other])).systems
+    assert systems == ["made/plain", "made/joint", "made/smart", "other/plain"]
+    with pytest.raises(DataError, match="no finished cells there"):
+        read_runs([tmp_path / "nothing"])
+
+
+def test_a_run_of_500_cells_is_a_page_of_less_than_a_megabyte(tmp_path):
+    systems = {f"s{number}": 0.5 + number / 60 for number in range(25)}
+    folder = write_run(tmp_path / "many", systems, seeds=range(10), num_examples=20)
+    write_report([folder], tmp_path / "report")
+    assert (tmp_path / "report/report.html").stat().st_size < 1e6
+
+
+def test_a_panel_is_well_formed_svg_with_its_words_and_a_sentence():
+    curve = Curve(name="a < b", x=[1, 10, 100], y=[0.1, 0.5, 0.4], spread=[0.0, 0.1, 0.1], band=True)
+    root = ET.fromstring(svg(Panel(title="t & u", x_label="x", y_label="y", curves=[curve], log_x=True)))
+    assert root.attrib["aria-label"] == "t & u: y over x. a < b from 0.1 at 1 to 0.4 at 100"
+    places = [float(dot.attrib["cx"]) for dot in root.iter("circle")]
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.2)  # equal ratios
+    assert [title.text for title in root.iter("title")][1] == "a < b: 0.5 at 10"
+    assert svg(Panel(title="", x_label="", y_label="", curves=[Curve(name="one", x=[1.0], y=[2.0])]))
+
+
+@pytest.mark.parametrize(("low", "high", "ticks"), [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (48, 73, [50, 55, 60, 65, 70])])
+def test_ticks_are_round_numbers(low, high, ticks):
+    assert round_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_a_table_escapes_what_its_formats_read_as_their_own():
+    table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
+    assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
+    assert table.markdown().splitlines()[2] == r"| x y | \\_&lt;b> |"
+    assert r"a|b & 50 \% \\" in table.latex()
+    assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
+    assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
