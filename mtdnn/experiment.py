@@ -19,12 +19,13 @@ import transformers
 import mtdnn
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.config import ExperimentConfig, TrainConfig
+from mtdnn.data.tokenize import TaskSplit
 from mtdnn.data.units import read_units
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.heads.base import build_head, copy_head
-from mtdnn.methods import build_methods
+from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MultiTaskModel, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
@@ -33,7 +34,7 @@ from mtdnn.pretrained import architecture_of, fresh_model, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
-from mtdnn.trainer import Trainer, TrainOptions
+from mtdnn.trainer import Plan, Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
@@ -283,22 +284,35 @@ class Experiment:
             self._same_configuration(cell, json.loads(path.read_text()), path)
         write_json_atomically(path, self.inputs(cell))
 
-    def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
-        methods = build_methods(cell.stage, where=f"systems.{cell.system}.{cell.stage.name}")
-        model = self.start(cell)
-        model.to(self.device)  # type: ignore[arg-type]
+    def training_data(self, cell: Cell) -> tuple[dict[str, TaskSplit], dict[str, dict[str, int]]]:
+        """What the cell trains on, and how many rows were left out why, by task."""
         limit = cell.stage.max_train_rows or self.config.data.max_train_rows
         train, counts = {}, {}
         for task in cell.tasks:
             train[task], counts[task] = self.data.train(task, fraction=cell.fraction, max_rows=limit, seed=cell.seed)
-        trainer = Trainer(
-            model,
+        return train, counts
+
+    def methods(self, cell: Cell) -> Methods:
+        return build_methods(cell.stage, where=f"systems.{cell.system}.{cell.stage.name}")
+
+    def plan(self, cell: Cell, train: Mapping[str, TaskSplit]) -> Plan:
+        """The steps of the cell's training."""
+        methods = self.methods(cell)
+        return Plan(train, methods.sampler, self.options(cell), cell.seed, methods.objective.num_updates)
+
+    def trainer(
+        self, cell: Cell, model: MultiTaskModel, train: Mapping[str, TaskSplit], *, keep: bool = True
+    ) -> Trainer:
+        """The cell's trainer.
+
+        :param keep: write checkpoints and events, and take up the last checkpoint.
+        """
+        methods = self.methods(cell)
+        labelled = [task for task in cell.tasks if self.data.labelled(task, "validation")]
+        return Trainer(
+            model.to(self.device),  # type: ignore[arg-type]
             train,
-            {
-                task: self.data.split(task, "validation")
-                for task in cell.tasks
-                if self.data.labelled(task, "validation")
-            },
+            {task: self.data.split(task, "validation") for task in labelled},
             objective=methods.objective,
             regularizers=methods.regularizers,
             sampler=methods.sampler,
@@ -306,10 +320,15 @@ class Experiment:
             seed=cell.seed,
             pad_id=self.data.tokenizer.pad_token_id,
             task_weights=cell.stage.task_weights,
-            folder=self.folder(cell) / "checkpoint",
-            events=Events(self.folder(cell) / "events"),
+            folder=self.folder(cell) / "checkpoint" if keep else None,
+            events=Events(self.folder(cell) / "events") if keep else None,
             on_step=partial(self.on_step, cell) if self.on_step else None,
         )
+
+    def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
+        train, counts = self.training_data(cell)
+        model = self.start(cell)
+        trainer = self.trainer(cell, model, train)
         progress = trainer.run()
         if cell.stage.keeps_model:
             self.save_model(model, self.folder(cell) / "model")

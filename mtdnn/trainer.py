@@ -237,10 +237,8 @@ class Trainer:
 
     def run(self) -> Progress:
         """Train to the end (or to the end of patience) and leave the selected weights in the model."""
-        for attached in self.regularizers.values():
-            attached.regularizer.begin(self.model, num_steps=self.num_steps)
+        self.begin()
         self.resume()
-        self.model.train()
         pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
         line = tqdm(total=self.num_steps, initial=self.progress.step, unit="step", mininterval=pause)
         with self.events.open(step=self.progress.step), line as bar:
@@ -248,6 +246,12 @@ class Trainer:
                 self.run_epoch(bar)
         self.select()
         return self.progress
+
+    def begin(self) -> None:
+        """What comes before the first step."""
+        for attached in self.regularizers.values():
+            attached.regularizer.begin(self.model, num_steps=self.num_steps)
+        self.model.train()
 
     def run_epoch(self, bar: Any) -> None:
         started = time.monotonic()

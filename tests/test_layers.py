@@ -21,7 +21,7 @@ LAYERS = [
     {"data_store"},
     {"preflight"},
     {"experiment", "runs"},
-    {"interop", "checks", "report"},
+    {"interop", "checks", "report", "forecast"},
     {"analysis"},
     {"cli"},
 ]

@@ -18,6 +18,7 @@ def run(
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; train nothing.")] = False,
+    probe: Annotated[bool, typer.Option(help="With --plan: measure a few steps, for the time.")] = True,
     only: Annotated[str | None, typer.Option(help="Cells by pattern, such as 'mtdnn/adapt/*'.")] = None,
     seeds: Annotated[str | None, typer.Option(help="These seeds alone, as 1,2.")] = None,
     fractions: Annotated[str | None, typer.Option(help="These fractions alone, as 0.001,0.01.")] = None,
@@ -45,7 +46,7 @@ def run(
         fractions=numbers("--fractions", fractions, float),
     )
     if plan:
-        print_plan(job, chosen)
+        print_plan(job, chosen, probe=probe)
         return
     open_log()
     pending = job.pending(chosen)

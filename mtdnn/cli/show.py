@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
+from mtdnn.forecast import Forecast, forecast
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
 from mtdnn.report.tables import HEADER, lines, markdown
@@ -43,9 +44,32 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str
     return table
 
 
-def print_plan(job: Experiment, chosen: Sequence[Cell]) -> None:
-    rows = [(cell, ", ".join(cell.tasks), state_of(job, cell), job.upstream(cell) or "the encoder") for cell in chosen]
-    console.print(table_of(("cell", "tasks", "state", "starts from"), rows))
+def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
+    """What would be done, how often each task and example would be visited, and how long it may take."""
+    to_do = [cell for cell in chosen if job.owner(cell) is cell and job.result(cell) is None]
+    found = {each.cell.path: each for each in forecast(job, to_do, probe=probe, told=tell)}
+    rows = [(*plan_row(job, cell), *forecast_cells(found.get(cell.path))) for cell in chosen]
+    console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "minutes"), rows))
+    known = [each.seconds for each in found.values() if each.seconds is not None]
+    if known:
+        console.print(
+            f"about {sum(known) / 60:.0f} minutes of training and evaluation, one cell after another, by this probe"
+        )
+
+
+def tell(text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+def plan_row(job: Experiment, cell: Cell) -> tuple[Any, ...]:
+    return (cell, ", ".join(cell.tasks), state_of(job, cell), job.upstream(cell) or "the encoder")
+
+
+def forecast_cells(found: Forecast | None) -> tuple[str, ...]:
+    if found is None:
+        return ("", "", "")
+    minutes = "" if found.seconds is None else f"{found.seconds / 60:.1f}"
+    return (str(found.steps), "\n".join(map(str, found.visits)), minutes)
 
 
 def state_of(job: Experiment, cell: Cell) -> str:

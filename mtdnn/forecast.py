@@ -1,0 +1,152 @@
+"""What a run will do before it does it: how often every task and example is visited, and how long it may take."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mtdnn.data.batch import sorted_batches
+from mtdnn.data.tokenize import TaskSplit
+from mtdnn.data_store import EVALUATED
+from mtdnn.evaluate import predict_batches
+from mtdnn.experiment import Experiment
+from mtdnn.plan import Cell
+from mtdnn.pretrained import fresh_model
+from mtdnn.trainer import Plan, Step, Trainer, TrainOptions
+
+PROBE_STEPS = 5  # after one that warms up
+PROBE_BATCHES = 3
+
+
+@dataclass(frozen=True)
+class Visits:
+    """How often a cell's training comes by a task.
+
+    :param least: how often its least visited example is visited; ``most`` the most visited one.
+    """
+
+    task: str
+    examples: int
+    batches: int
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        times = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        return f"{self.task}: {self.batches} batches, each of {self.examples} examples {times} times"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of a padded token, in training and in prediction."""
+
+    train: float
+    predict: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A cell's training to its last epoch; patience may end it earlier.
+
+    :param seconds: None where nothing was measured.
+    """
+
+    cell: Cell
+    steps: int
+    visits: Sequence[Visits]
+    seconds: float | None = None
+
+
+def forecast(
+    job: Experiment, cells: Sequence[Cell], *, probe: bool, told: Callable[[str], None] = lambda _: None
+) -> list[Forecast]:
+    """Steps and visits of each cell, exactly; with ``probe`` also the time, from a few steps of each kind of stage.
+
+    :param told: hears what is being measured.
+    """
+    measured: dict[tuple[Any, ...], Rates] = {}
+    found = []
+    for cell in cells:
+        if cell.stage.kind == "cosine":
+            found.append(Forecast(cell, 0, []))
+            continue
+        plan, key = plan_of(job, cell), (cell.system, cell.stage.name, cell.tasks)
+        epochs = [plan.epoch(epoch) for epoch in range(plan.num_epochs())]
+        if probe and key not in measured:
+            told(f"measuring {PROBE_STEPS} steps of {cell}")
+            measured[key] = rates_of(job, cell)
+        seconds = seconds_of(job, cell, plan, epochs, measured[key]) if probe else None
+        steps = sum(len(steps) * plan.updates for steps in epochs)
+        found.append(Forecast(cell, steps, visits_of(plan.data, epochs), seconds))
+    return found
+
+
+def plan_of(job: Experiment, cell: Cell) -> Plan:
+    train, _ = job.training_data(cell)
+    return job.plan(cell, train)
+
+
+def visits_of(data: Any, epochs: Sequence[Sequence[Sequence[tuple[str, list[int]]]]]) -> list[Visits]:
+    counts = {task: np.zeros(len(split), dtype=int) for task, split in data.items()}
+    batches = dict.fromkeys(data, 0)
+    for task, units in (batch for steps in epochs for step in steps for batch in step):
+        counts[task][units] += 1
+        batches[task] += 1
+    return [Visits(task, len(n), batches[task], int(n.min()), int(n.max())) for task, n in counts.items()]
+
+
+def seconds_of(job: Experiment, cell: Cell, plan: Plan, epochs: Sequence[Any], rates: Rates) -> float:
+    """Training, a validation an epoch where the best checkpoint is kept, and the evaluation at the end."""
+    trained = sum(padded_tokens(plan.data[task], units) for steps in epochs for step in steps for task, units in step)
+    validated = judged_tokens(job, cell, ["validation"], plan.options) if plan.options.select == "best" else 0
+    judged = judged_tokens(job, cell, EVALUATED, plan.options) + len(epochs) * validated
+    return rates.train * trained + rates.predict * judged
+
+
+def padded_tokens(data: TaskSplit, units: Sequence[int]) -> int:
+    return int(data.lengths[units].max() * data.num_rows[units].sum())
+
+
+def judged_tokens(job: Experiment, cell: Cell, splits: Sequence[str], options: TrainOptions) -> int:
+    data = [job.data.split(task, split) for task in cell.tasks for split in splits if job.data.labelled(task, split)]
+    return sum(
+        padded_tokens(each, units)
+        for each in data
+        for units in sorted_batches(each, batch_size=options.eval_batch_size)
+    )
+
+
+def rates_of(job: Experiment, cell: Cell) -> Rates:
+    """Measured on a fresh model, on steps from all over the first epoch."""
+    train, _ = job.training_data(cell)
+    tasks = [job.registry[task] for task in cell.tasks]
+    trainer = job.trainer(cell, fresh_model(job.config.encoder, tasks, seed=cell.seed), train, keep=False)
+    return Rates(train_rate(trainer), predict_rate(trainer))
+
+
+def train_rate(trainer: Trainer) -> float:
+    trainer.begin()
+    steps = trainer.plan.epoch(0)
+    places = np.linspace(0, len(steps) - 1, min(len(steps), PROBE_STEPS + 1)).astype(int)
+    seconds, tokens = 0.0, 0
+    for number, place in enumerate([places[-1], *places[:-1]] if len(places) > 1 else [places[0], places[0]]):
+        step = Step([trainer.batch(*each) for each in steps[place]], trainer.task_weights)
+        started = time.monotonic()
+        trainer.run_step(step)
+        if number:
+            seconds += time.monotonic() - started
+            tokens += sum(padded_tokens(trainer.plan.data[task], units) for task, units in steps[place])
+    return seconds / tokens
+
+
+def predict_rate(trainer: Trainer) -> float:
+    """Over the first batches of the training data, which are the longest."""
+    data = next(iter(trainer.plan.data.values()))
+    started, tokens = time.monotonic(), 0
+    size = trainer.options.eval_batch_size
+    batches = predict_batches(trainer.model, data, batch_size=size, pad_id=trainer.pad_id)
+    for _, (units, _batch, _logits) in zip(range(PROBE_BATCHES), batches, strict=False):
+        tokens += padded_tokens(data, units)
+    return (time.monotonic() - started) / tokens
