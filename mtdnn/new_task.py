@@ -63,13 +63,13 @@ class Choices:
 def write_definition(
     data: Path,
     *,
-    name: str | None,
-    text_a: str | None,
-    text_b: str | None,
-    target: str | None,
-    kind: str | None,
     folder: Path,
-    holdout: float,
+    name: str | None = None,
+    text_a: str | None = None,
+    text_b: str | None = None,
+    target: str | None = None,
+    kind: str | None = None,
+    holdout: float = 0.1,
 ) -> tuple[Path, list[str]]:
     """Write ``folder/<name>.yaml`` for a data file; its path and the guesses that were made.
 

@@ -11,7 +11,10 @@ from mtdnn.tasks import load_tasks
 from mtdnn.yaml_files import load_yaml
 
 PATHS = [path for path in sorted((ROOT / "experiments").glob("*.yaml")) if ".published" not in path.name]
-YOURS = {"own_task": ["stages.finetune.tasks=[everyday_nli]"]}  # that file leaves the task to the command line
+YOURS = {  # these files leave the task to the command line
+    "own_task": ["stages.finetune.tasks=[everyday_nli]"],
+    "adapt": ["systems.adapt.0.tasks=[everyday_nli]"],
+}
 KEPT_FOR_ADAPTATION = {"snli", "scitail", "sick"}
 TABLES = [path for path in PATHS if path.stem.startswith(("smart_table", "smart_anli", "rapt_"))]
 

@@ -9,7 +9,7 @@ LAYERS = [
     {"testing.corpus"},
     {"registry", "yaml_files", "runner"},
     {"schema", "metrics"},
-    {"tasks", "statistics"},
+    {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
     {"passes"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"data_store"},
     {"preflight"},
     {"experiment", "runs"},
-    {"interop", "checks", "report", "forecast"},
+    {"interop", "checks", "report", "forecast", "adaptation"},
     {"analysis"},
     {"cli"},
 ]

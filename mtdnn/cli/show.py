@@ -14,9 +14,10 @@ from rich.table import Table
 from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
 from mtdnn.forecast import Forecast, forecast
+from mtdnn.label_savings import curve_of, savings
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
-from mtdnn.report.tables import HEADER, lines, markdown
+from mtdnn.report.tables import HEADER, lines, markdown, shown_mean
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 
@@ -88,6 +89,21 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {len(results)} cells were trained now" if trained else "nothing was left to train"
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
+
+
+def print_adaptation(results: Mapping[str, Sequence[Mapping[str, Any]]], *, task: str) -> None:
+    """The learning curve of each start, and the sentence that matters."""
+    split = next(name for name in ("test", "validation") if name in next(iter(results.values()))[0]["metrics"][task])
+    curves = {name: curve_of(found, task=task, split=split) for name, found in results.items()}
+    counts = sorted({count for curve in curves.values() for count in curve})
+    rows = [
+        (count, *(shown_mean(list(curve.get(count, {}).values())) for curve in curves.values())) for count in counts
+    ]
+    metric = next(iter(next(iter(results.values()))[0]["metrics"][task][split]["values"]))
+    console.print(table_of(("labels", *curves), rows, title=f"{task}: {split} {metric} x 100, mean ± sd over seeds"))
+    better, *others = curves
+    for plain in others:
+        tell(savings(curves[better], curves[plain]).sentence(better=f"the {better}", plain=f"the {plain}"))
 
 
 def print_figure(numbers: Path, panels: Sequence[Panel]) -> None:

@@ -267,6 +267,26 @@ def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give
         assert value == pytest.approx(recomputed, abs=1e-9)
 
 
+def test_adapt_ends_in_the_curve_and_the_labels_that_a_checkpoint_saves(trained, mtdnn, tmp_path):
+    folder, _ = trained
+    rows = [f"{word} thing {number},{label}" for number in range(60) for word, label in WORDS_AND_LABELS]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    start = ("--from", folder / "out/mtdnn/joint/joint/full/1/model", "--encoder", "tiny")
+    shares = ("--fractions", "0.1,1.0", "--seeds", "1,2", "--task-defs", tmp_path / "defs", "--out", tmp_path / "out")
+    short = ("--set", "train.epochs=1", "--set", "train.min_updates=1")
+    few = ("--set", "systems.adapt.0.few_shot.train={min_updates: 2}")
+    code, out, _ = mtdnn("adapt", "--data", tmp_path / "mine.csv", *start, *shares, *short, *few)
+    assert code == 0
+    assert "target: 'label' (guessed" in out
+    assert re.search(r"labels +┃ checkpoint +┃ encoder", out)
+    assert re.search(r"the checkpoint (reaches|does not reach) \d+\.\d, what the encoder reaches with \d+ labels", out)
+    assert (tmp_path / "out/report/report.html").is_file()
+    again, told, _ = mtdnn("adapt", "--task", "mine", *start, *shares, *short, *few)
+    assert again == 0
+    assert "guessed" not in told
+    assert mtdnn("adapt", *start)[0] == 3
+
+
 def test_compare_is_the_paired_test_of_two_systems(mtdnn, tmp_path):
     run = write_run(tmp_path / "made", {"plain": 0.5, "smart": 0.95})
     code, out, _ = mtdnn("compare", run / "plain", run / "smart")
