@@ -12,10 +12,10 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow and not realdata"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not realdata"
 
 # The report in headless Chromium; takes Debian's package where none is installed.
 test-browser: $(VENV)/.browser

@@ -9,7 +9,7 @@ from mtdnn.experiment import Experiment
 from mtdnn.model import MultiTaskConfig
 from mtdnn.new_task import write_definition
 from mtdnn.pretrained import multi_task_folder
-from mtdnn.tasks import TaskRegistry, shipped
+from mtdnn.tasks import TaskRegistry, read_task, shipped
 
 OWN_FOLDER = Path("task_defs")
 
@@ -23,10 +23,20 @@ def define(task: str | None, data: Path | None, folder: Path | None) -> tuple[Pa
         raise ConfigError("say which task: --task NAME, --data FILE, or both")
     name = task or (data.name.split(".")[0] if data else "")
     place = folder or OWN_FOLDER
-    if data is None or (place / f"{name}.yaml").is_file():
+    if data is None:
         return folder, name, []
+    if (place / f"{name}.yaml").is_file():
+        check_same_file(place / f"{name}.yaml", data)
+        return place, name, []
     path, choices = write_definition(data, name=name, folder=place)
     return place, path.stem, [*choices, f"wrote {path}"]
+
+
+def check_same_file(definition: Path, data: Path) -> None:
+    """ConfigError when the definition is of another file."""
+    files = read_task(definition).data.files
+    if files is None or (definition.parent / files.path).resolve() != data.resolve():
+        raise ConfigError(f"{definition} is there already and is not of {data}; give another --task")
 
 
 def adaptations(

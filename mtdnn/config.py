@@ -121,6 +121,9 @@ class HeadStart(Strict):
     map: dict[str, str] = {}
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of a folder
+
+
 class StageConfig(Strict):
     """One stage of a system.
 
@@ -132,7 +135,7 @@ class StageConfig(Strict):
     :param seeds: the stage's own seeds; a later stage's seed that is not among them starts from the first.
     """
 
-    name: str
+    name: Name
     kind: StageKind
     from_: Annotated[str | None, Field(alias="from")] = None
     tasks: Annotated[list[str], Field(min_length=1)]
@@ -167,13 +170,13 @@ class StageConfig(Strict):
 class ExperimentConfig(Strict):
     """An experiment, its ``sizes`` and stage ``base``s resolved."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     description: str = ""
     encoder: EncoderConfig
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     seeds: Annotated[list[int], Field(min_length=1)] = [1]
-    systems: Annotated[dict[str, Annotated[list[StageConfig], Field(min_length=1)]], Field(min_length=1)]
+    systems: Annotated[dict[Name, Annotated[list[StageConfig], Field(min_length=1)]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _stages_follow(self) -> "ExperimentConfig":

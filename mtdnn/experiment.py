@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import platform
 import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock, Timeout
 
 import mtdnn
 from mtdnn.checkpoint import write_json_atomically
@@ -38,6 +40,7 @@ from mtdnn.trainer import Plan, Trainer, TrainOptions
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
+LOGS = ("log.txt", "error.txt")  # of a cell; the last that is there is told
 NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
 
 
@@ -125,8 +128,7 @@ class Experiment:
         :param threads: of each process that is not this one.
         :raises RunError: after all that could be done, when a cell failed.
         """
-        architecture_of(self.config.encoder)
-        self.data.check(self.config.tasks())
+        self.check()
         pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
         self.write_about()
@@ -144,6 +146,11 @@ class Experiment:
             raise RunError(self.told(failed, waiting, of=len(pending)))
         return self.results()
 
+    def check(self) -> None:
+        """That the encoder is there, and every row of the data in order."""
+        architecture_of(self.config.encoder)
+        self.data.check(self.config.tasks())
+
     def write_about(self) -> None:
         """What the report needs besides results: the experiment's name, and the texts of the evaluated examples."""
         about = {"name": self.config.name, "description": self.config.description}
@@ -158,7 +165,9 @@ class Experiment:
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
-        texts = [f"{path}: {error} (see {self.out / path / 'error.txt'})" for path, error in failed.items()]
+        logs = {path: self.out / path / name for path in failed for name in LOGS if (self.out / path / name).is_file()}
+        hints = {path: f" (see {log})" for path, log in logs.items()}
+        texts = [f"{path}: {error}{hints.get(path, '')}" for path, error in failed.items()]
         texts += [f"{path}: not begun, for what it starts from failed" for path in waiting]
         return f"{len(failed)} of {of} cells failed:\n{listed(texts)}\nThe same command tries these again"
 
@@ -247,13 +256,15 @@ class Experiment:
         """
         log.info("%s", cell)
         trouble = self.folder(cell) / "error.txt"
-        try:
-            self._claim(cell)
-            self._run_cell(cell)
-        except Exception:
-            trouble.write_text(traceback.format_exc(), encoding="utf-8")
-            raise
-        trouble.unlink(missing_ok=True)
+        trouble.parent.mkdir(parents=True, exist_ok=True)
+        with alone(trouble.parent):
+            try:
+                self._claim(cell)
+                self._run_cell(cell)
+            except Exception:
+                trouble.write_text(traceback.format_exc(), encoding="utf-8")
+                raise
+            trouble.unlink(missing_ok=True)
 
     def _run_cell(self, cell: Cell) -> None:
         started = time.monotonic()
@@ -279,7 +290,6 @@ class Experiment:
     def _claim(self, cell: Cell) -> None:
         """Note whose work the folder holds; half-done work of another configuration is refused."""
         path = self.folder(cell) / "config.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             self._same_configuration(cell, json.loads(path.read_text()), path)
         write_json_atomically(path, self.inputs(cell))
@@ -400,6 +410,20 @@ class Experiment:
         return found
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While entered, no other process works in the folder; RunError when one does."""
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"{folder}: another process is at work there; wait for it, or end it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def train_options(config: TrainConfig) -> TrainOptions:
     known = {field.name for field in fields(TrainOptions)}
     return TrainOptions(**{name: value for name, value in config.given().items() if name in known})
@@ -429,6 +453,9 @@ def versions() -> dict[str, str]:
 
 
 def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    """JSON lines, whole or not at all."""
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    with staged.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    staged.replace(path)

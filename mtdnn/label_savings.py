@@ -47,12 +47,17 @@ class Savings:
 
 
 def curve_of(results: Sequence[Mapping[str, Any]], *, task: str, split: str) -> Curve:
-    """The learning curve of one system from its cells' results: the task's first metric."""
-    found: dict[int, dict[int, float]] = {}
+    """The learning curve of one system from its cells' results: the task's first metric.
+
+    A fraction's number of labels is the mean over seeds, which may leave out a few rows more or less.
+    """
+    values: dict[float, dict[int, float]] = {}
+    counts: dict[float, list[int]] = {}
     for result in results:
-        values = result["metrics"][task][split]["values"]
-        found.setdefault(result["data"][task]["trained_on"], {})[result["seed"]] = next(iter(values.values()))
-    return dict(sorted(found.items()))
+        metrics = result["metrics"][task][split]["values"]
+        values.setdefault(result["fraction"], {})[result["seed"]] = next(iter(metrics.values()))
+        counts.setdefault(result["fraction"], []).append(result["data"][task]["trained_on"])
+    return {round(mean(counts[fraction])): values[fraction] for fraction in sorted(values)}
 
 
 def labels_needed(points: Sequence[tuple[int, float]], target: float) -> float | None:

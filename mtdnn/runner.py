@@ -117,7 +117,7 @@ class WorkerError(RuntimeError):
 
 def in_own_process(work: Work) -> None:
     """Do the work in a fresh process; WorkerError when it dies."""
-    process = SERVER.Process(target=work)
+    process = SERVER.Process(target=work, daemon=True)
     process.start()
     process.join()
     if process.exitcode:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,12 @@ class FinishedCell:
     folder: Path
     system: str
     result: Mapping[str, Any]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What it is in its experiment, wherever it lies."""
+        names = ("system", "stage", "tasks", "fraction", "seed")
+        return tuple(str(self.result[name]) for name in names)
 
     @property
     def stage(self) -> str:
@@ -67,7 +73,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.folder.resolve().name
 
     @cached_property
     def experiment(self) -> Mapping[str, Any]:
@@ -81,27 +87,36 @@ class Run:
 
 
 def read_run(folder: Path, *, prefix: str = "") -> Run:
-    """Every finished cell below a run's folder, in the experiment's order where that is known.
+    """Every finished cell below a run's folder, in the experiment's order of systems and stages where that is known.
 
     :raises DataError: when there is none.
     """
-    found = {path.parent: _read(path) for path in sorted(folder.glob(CELLS))}
     overview = _read(folder / OVERVIEW) if (folder / OVERVIEW).is_file() else []
-    order = {name: place for place, name in enumerate(dict.fromkeys(each["system"] for each in overview))}
-    cells = [FinishedCell(place, prefix + result["system"], result) for place, result in found.items()]
-    cells += [
-        FinishedCell(folder / each["same_as"], prefix + each["system"], each) for each in overview if "same_as" in each
-    ]
+    read = [FinishedCell(path.parent, "", _read(path)) for path in sorted(folder.glob(CELLS))]
+    read += [FinishedCell(folder / each["same_as"], "", each) for each in overview if "same_as" in each]
+    cells = {cell.identity: replace(cell, system=prefix + cell.result["system"]) for cell in read}
     if not cells:
         raise DataError(f"{folder}: no finished cells there; give the folder that mtdnn run --out wrote")
-    return Run(folder, sorted(cells, key=lambda cell: order.get(cell.result["system"], len(order))))
+    places = [(each["system"], each["stage"]) for each in overview]
+    order = {place: number for number, place in enumerate(dict.fromkeys(places))}
+
+    def rank(cell: FinishedCell) -> tuple[int, bool]:
+        place = order.get((cell.result["system"], cell.stage), len(order))
+        return place, not cell.from_start
+
+    return Run(folder, sorted(cells.values(), key=rank))
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Several runs; then each system is called ``<run>/<system>``."""
     if len(folders) == 1:
         return [read_run(folders[0])]
-    return [read_run(folder, prefix=f"{folder.name}/") for folder in folders]
+    names = [folder.resolve().name for folder in folders]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise DataError(
+            f"two runs are called {', '.join(sorted(twice))}; rename a folder, so that they can be told apart"
+        )
+    return [read_run(folder, prefix=f"{name}/") for folder, name in zip(folders, names, strict=True)]
 
 
 def _read(path: Path) -> Any:

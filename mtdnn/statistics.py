@@ -19,6 +19,7 @@ from mtdnn.metrics.base import UndefinedMetricWarning
 LEVEL, POWER = 0.95, 0.8
 RESAMPLES = 400
 NUM_BINS = 10
+ROUNDING = 1e-12
 Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 
 
@@ -48,15 +49,18 @@ class Difference:
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Over runs in pairs that share their seed: Student's t (as in a paired t-test).
 
+    One pair, or pairs that all differ by the same amount, say nothing of the spread: then there is no interval.
+
     :raises ValueError: when there are no pairs, or their numbers differ.
     """
     differences = [right - left for left, right in zip(a, b, strict=True)]
     count = len(differences)
     if not count:
         raise ValueError("no pairs to compare")
-    if count == 1:
-        return Difference(mean=differences[0], num=1)
-    centre, error = mean(differences), stdev(differences) / math.sqrt(count)
+    centre = mean(differences)
+    error = stdev(differences) / math.sqrt(count) if count > 1 else 0.0
+    if count == 1 or (error <= ROUNDING < abs(centre)):
+        return Difference(mean=centre, num=count)
     reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
     return Difference(
         mean=centre,
@@ -69,9 +73,9 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
 
 
 def t_test(centre: float, error: float, count: int) -> float:
-    """p of a mean of 0; where all differences are the same, 1 if that is 0 and else 0."""
-    if error == 0:
-        return float(centre == 0)
+    """p of a mean of 0; 1 where all differences are 0."""
+    if error <= ROUNDING:
+        return 1.0
     return float(2 * stats.t.sf(abs(centre / error), count - 1))
 
 

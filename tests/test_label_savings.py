@@ -46,14 +46,16 @@ def test_what_never_gets_there_saves_none_and_one_seed_says_nothing_of_the_sprea
         savings({10: {1: 0.5}}, {10: {2: 0.5}})
 
 
-def test_the_curve_of_a_run_is_by_labels_and_seed():
+def test_the_curve_of_a_run_is_by_labels_and_seed_even_where_seeds_leave_out_different_rows():
     results = [
         {
             "seed": seed,
-            "data": {"t": {"trained_on": count}},
+            "fraction": fraction,
+            "data": {"t": {"trained_on": count + seed}},
             "metrics": {"t": {"test": {"values": {"f1": count / 100}}}},
         }
-        for seed in (1, 2)
-        for count in (50, 5)
+        for seed in (1, 2, 3)
+        for fraction, count in ((1.0, 48), (0.1, 3))
     ]
-    assert list(curve_of(results, task="t", split="test").items()) == [(5, {1: 0.05, 2: 0.05}), (50, {1: 0.5, 2: 0.5})]
+    found = curve_of(results, task="t", split="test")
+    assert list(found.items()) == [(5, {1: 0.03, 2: 0.03, 3: 0.03}), (50, {1: 0.48, 2: 0.48, 3: 0.48})]

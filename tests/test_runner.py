@@ -10,7 +10,7 @@ from support import write_toy_experiment
 
 from mtdnn.config import load_experiment
 from mtdnn.errors import ConfigError, RunError
-from mtdnn.experiment import Experiment
+from mtdnn.experiment import Experiment, alone
 from mtdnn.plan import choose
 from mtdnn.runner import Cluster, Here, Processes, run_graph
 from mtdnn.tasks import load_tasks
@@ -151,3 +151,11 @@ def test_cells_are_chosen_by_pattern_seed_and_fraction(grid):
     ]
     with pytest.raises(ConfigError, match=r"--only plian, --seeds \[4\]: no cell fits; there are, "):
         choose(cells, only="plian", seeds=[4])
+
+
+def test_a_cell_that_another_process_works_on_is_refused(grid):
+    job = job_at(grid[0], "locked")
+    cell = job.cells[0]
+    job.folder(cell).mkdir(parents=True)
+    with alone(job.folder(cell)), pytest.raises(RunError, match="another process is at work there"):
+        job.run(chosen=[cell])

@@ -45,10 +45,12 @@ def test_one_pair_has_a_difference_and_nothing_else():
         paired_difference([0.5], [0.5, 0.6])
 
 
-@pytest.mark.parametrize(("shift", "p_value", "resolved"), [(0.0, 1.0, False), (0.25, 0.0, True)])
-def test_differences_that_are_all_the_same_have_a_defined_p(shift, p_value, resolved):
-    found = paired_difference([0.5, 0.25], [0.5 + shift, 0.25 + shift])
-    assert (found.p_value, found.resolved, found.detectable) == (p_value, resolved, 0.0)
+def test_differences_that_are_all_the_same_say_nothing_of_their_spread():
+    same = paired_difference([0.5, 0.25], [0.5, 0.25])
+    assert (same.p_value, same.low, same.high, same.resolved) == (1.0, 0.0, 0.0, False)
+    shifted = paired_difference([0.60, 0.65], [0.70, 0.75])
+    assert shifted.mean == pytest.approx(0.1)
+    assert (shifted.p_value, shifted.low, shifted.resolved) == (None, None, False)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])

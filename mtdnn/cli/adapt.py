@@ -54,5 +54,5 @@ def adapt(
         executor = executor_of(jobs, None, [], place)
         done[system] = (job, job.run(executor=executor, threads=threads_of(jobs)))
     print_adaptation({system: results for system, (_, results) in done.items()}, task=name)
-    written = write_report([job.out for job, _ in done.values()], place / "report")
+    written = write_report([job.out for job, _ in reversed(done.values())], place / "report")
     tell(f"wrote {written[0]}")

@@ -49,11 +49,14 @@ def run(
         print_plan(job, chosen, probe=probe)
         return
     open_log()
+    executor = executor_of(jobs, cluster, cluster_options, folder)
+    job.check()
     pending = job.pending(chosen)
     try:
-        job.run(executor=executor_of(jobs, cluster, cluster_options, folder), chosen=chosen, threads=threads_of(jobs))
+        job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
     finally:
-        print_results(job.results(), folder, trained=sum(job.result(cell) is not None for cell in pending))
+        if done := job.results():
+            print_results(done, folder, trained=sum(job.result(cell) is not None for cell in pending))
 
 
 def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":

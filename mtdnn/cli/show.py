@@ -47,9 +47,10 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str
 
 def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
     """What would be done, how often each task and example would be visited, and how long it may take."""
-    to_do = [cell for cell in chosen if job.owner(cell) is cell and job.result(cell) is None]
+    to_do = job.pending(chosen)
     found = {each.cell.path: each for each in forecast(job, to_do, probe=probe, told=tell)}
-    rows = [(*plan_row(job, cell), *forecast_cells(found.get(cell.path))) for cell in chosen]
+    shown = {cell.path: cell for cell in [*to_do, *chosen]}
+    rows = [(*plan_row(job, cell), *forecast_cells(found.get(path))) for path, cell in shown.items()]
     console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "minutes"), rows))
     known = [each.seconds for each in found.values() if each.seconds is not None]
     if known:

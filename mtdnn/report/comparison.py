@@ -48,6 +48,11 @@ class Comparison:
     mcnemar_p: float | None = None
 
     @property
+    def resolved(self) -> bool:
+        """At 5 %, after adjustment where there was one."""
+        return self.seeds.resolved and (self.adjusted is None or self.adjusted < 0.05)
+
+    @property
     def verdict(self) -> str:
         """One sentence."""
         where = " at ".join(filter(None, [self.b.task, self.b.shown_fraction()]))
@@ -55,7 +60,7 @@ class Comparison:
         change = f"{change} ({self.split} {self.b.metric}"
         if self.seeds.num == 1:
             return f"{change}; one seed, nothing is known of its spread)"
-        if not self.seeds.resolved:
+        if not self.resolved:
             return f"{change}; not resolved at n = {self.seeds.num}: 95 % interval {interval(self.seeds)})"
         return f"{change}; resolved at n = {self.seeds.num}: 95 % interval {interval(self.seeds)})"
 
@@ -135,7 +140,7 @@ def against_first(study: Study) -> list[Comparison]:
     """
     found = []
     for _, groups in study.settings():
-        first, *others = groups
+        first, *others = [group for group in groups if group.kind != "cosine"] or groups
         split = study.best_split(first)
         once = len(first.cells) == 1
         found += [made for other in others if (made := compare(first, other, split=split, examples=once))]

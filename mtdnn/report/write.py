@@ -45,21 +45,15 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
     sections = [section for make in SECTIONS if (section := make(study))]
     title = " and ".join(run.name for run in study.runs)
     try:
-        return [
-            *_write_texts(sections, out, title=title),
-            *_write_tables(sections, out),
-            *_write_figures(sections, out),
-        ]
+        out.mkdir(parents=True, exist_ok=True)
+        figures = _write_figures(sections, out)
+        page, text = out / "report.html", out / "report.md"
+        page.write_text(html(sections, title=title), encoding="utf-8")
+        linked = [str(path.relative_to(out)) for path in figures if path.suffix == ".png"]
+        text.write_text(markdown(sections, title=title, figures=linked), encoding="utf-8")
+        return [page, text, *figures, *_write_tables(sections, out)]
     except OSError as error:
         raise ConfigError(f"--out: {out} cannot be written: {error.strerror}; give another folder") from error
-
-
-def _write_texts(sections: Sequence[Section], out: Path, *, title: str) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
-    page, text = out / "report.html", out / "report.md"
-    page.write_text(html(sections, title=title), encoding="utf-8")
-    text.write_text(markdown(sections, title=title), encoding="utf-8")
-    return [page, text]
 
 
 def html(sections: Sequence[Section], *, title: str) -> str:
@@ -70,11 +64,15 @@ def html(sections: Sequence[Section], *, title: str) -> str:
     return environment.from_string(page).render(title=title, sections=sections, version=mtdnn.__version__)
 
 
-def markdown(sections: Sequence[Section], *, title: str) -> str:
+def markdown(sections: Sequence[Section], *, title: str, figures: Sequence[str]) -> str:
+    """The same as Markdown.
+
+    :param figures: PNG files, as the text links them.
+    """
     parts = [f"# {title}"]
     for section in sections:
         parts += [f"## {section.title}", *section.text]
-        parts += [f"![{panel.title}](figures/{section.name}.png)" for panel in section.panels[:1]]
+        parts += [f"![{section.title}]({path})" for path in figures if Path(path).stem == section.name]
         for table in section.tables:
             parts += [f"### {table.title}", table.markdown().rstrip(), *([table.note] if table.note else [])]
     return "\n\n".join(parts) + "\n"
@@ -83,10 +81,11 @@ def markdown(sections: Sequence[Section], *, title: str) -> str:
 def _write_tables(sections: Sequence[Section], out: Path) -> list[Path]:
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written: list[Path] = []
     for table in (table for section in sections for table in section.tables):
+        same = sum(path.stem.partition("--")[0] == table.name for path in written) // 2
         for suffix, text in (("csv", table.csv()), ("tex", table.latex())):
-            path = folder / f"{table.name}.{suffix}"
+            path = folder / f"{table.name}{f'--{same + 1}' if same else ''}.{suffix}"
             path.write_text(text, encoding="utf-8")
             written.append(path)
     return written

@@ -260,7 +260,7 @@ def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give
     assert code == 0
     assert f"wrote {tmp_path / 'report/report.html'} and" in out
     page = (tmp_path / "report/report.html").read_text()
-    assert "There is one system: nothing to compare." in page
+    assert "No two systems share a task, a fraction and a seed: nothing to compare." in page
     stated = list(differences(folder / "out"))
     assert len(stated) >= 6
     for _, _, _, _, value, recomputed in stated:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from statistics import stdev
@@ -189,3 +190,45 @@ def test_a_table_escapes_what_its_formats_read_as_their_own():
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
     assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
+
+
+def test_stages_come_in_the_experiments_order_and_cosine_is_no_baseline(tmp_path):
+    folder = write_run(tmp_path / "stages", {"plain": 0.5}, fractions=(0.1,))
+    overview = json.loads((folder / "results.json").read_text())
+    later = []
+    for result in overview:
+        inputs = {**result["inputs"], "upstream": "x", "stage": {**result["inputs"]["stage"], "kind": "finetune"}}
+        later.append({**result, "stage": "after", "inputs": inputs})
+    (folder / "results.json").write_text(json.dumps([*overview, *later]))
+    for result in later:
+        place = folder / "plain/after/nli/0.1" / str(result["seed"])
+        place.mkdir(parents=True)
+        (place / "results.json").write_text(json.dumps(result))
+    assert [group.stage for group in Study([read_run(folder)]).last] == ["after"]
+    (folder / "results.json").unlink()
+    assert [group.stage for group in Study([read_run(folder)]).last] == ["after"]
+
+
+def test_a_cell_that_shares_anothers_folder_is_read_once_even_where_an_old_folder_is_left(tmp_path):
+    folder = write_run(tmp_path / "twice", {"a": 0.5, "b": 0.5}, fractions=(0.1,), seeds=(1,))
+    overview = json.loads((folder / "results.json").read_text())
+    overview[1] |= {"same_as": "a/adapt/nli/0.1/1"}
+    (folder / "results.json").write_text(json.dumps(overview))
+    run = read_run(folder)
+    assert [cell.system for cell in run.cells] == ["a", "b"]
+    assert run.cells[1].folder == folder / "a/adapt/nli/0.1/1"
+
+
+def test_predictions_that_are_missing_leave_out_what_needs_them(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for path in (copy / "plain").rglob("predictions-*.jsonl"):
+        path.unlink()
+    write_report([copy], tmp_path / "report")
+    assert not (tmp_path / "report/tables/confusion-plain-nli-0.1.csv").exists()
+
+
+def test_two_runs_of_one_name_and_tables_of_one_name_are_kept_apart(run, tmp_path):
+    shutil.copytree(run, tmp_path / "x/made")
+    with pytest.raises(DataError, match="two runs are called made"):
+        read_runs([run, tmp_path / "x/made"])

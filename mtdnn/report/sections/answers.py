@@ -139,8 +139,9 @@ def shares_right(study: Study, group: Group) -> dict[str, float]:
 def example_tables(study: Study, groups: Sequence[Group], shares: Mapping[str, Mapping[str, float]]) -> list[Table]:
     group, systems = groups[0], list(shares)
     split = study.best_split(group)
-    rows = {row["uid"]: row for row in group.cells[0].predictions(group.task, split)}
-    texts = next((found for run in study.runs if (found := run.texts(group.task, split))), {})
+    answers = (cell.predictions(group.task, split) for each in groups for cell in each.cells)
+    rows = {row["uid"]: row for found in answers if is_classified(found) for row in found}
+    texts = next(run.texts(group.task, split) for run in study.runs if group.cells[0] in run.cells)
     first = shares[systems[0]]
     hardest = sorted(first, key=lambda uid: mean(found[uid] for found in shares.values()))[:MOST_EXAMPLES]
     where = " · ".join(filter(None, [group.task, group.shown_fraction(), split]))

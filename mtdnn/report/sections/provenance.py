@@ -22,9 +22,9 @@ def provenance(study: Study) -> Section:
     )
     training = Table(
         name="training-options",
-        title="Training options",
+        title="Training, encoder and data",
         header=("option", "values"),
-        rows=option_rows([cell.result["inputs"]["train"] for cell in study.cells]),
+        rows=option_rows([each for cell in study.cells for each in options_of(cell.result["inputs"])]),
     )
     seconds = sum(cell.result["wall_seconds"] for cell in study.cells if "same_as" not in cell.result)
     text = [run.experiment["description"] for run in study.runs if run.experiment.get("description")]
@@ -51,6 +51,12 @@ def stage_row(system: str, result: Mapping[str, Any]) -> tuple[str, ...]:
 def options_text(options: Mapping[str, Any]) -> str:
     rest = ", ".join(f"{key} {value}" for key, value in options.items() if key != "type")
     return f"{options.get('type')}" + (f" ({rest})" if rest else "")
+
+
+def options_of(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The training options, the encoder's and the data's."""
+    rest = {f"{part}.{name}": value for part in ("encoder", "data") for name, value in inputs.get(part, {}).items()}
+    return [inputs["train"], rest]
 
 
 def option_rows(all_options: list[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -72,11 +72,11 @@ def rows_of(figures: Sequence[Figure], groups: Sequence[Group]) -> Iterator[tupl
 
 def ours(figure: Figure, groups: Sequence[Group]) -> list[float]:
     """Our values, in the unit of the metric."""
-    for group in groups:
+    for group in sorted(groups, key=lambda group: group.fraction != figure.fraction):
         same = group.fraction == figure.fraction or {group.fraction, figure.fraction} == {None, 1.0}
         if group.cells[0].result["system"] == figure.system and group.task == figure.task and same:
             if figure.metric == TRAIN_MINUTES:
-                return [cell.result["train_seconds"] / 60 / 100 for cell in group.cells]
+                return [cell.result.get("train_seconds", 0.0) / 60 / 100 for cell in group.cells]
             return list(group.values(figure.split, figure.metric).values())
     return []
 

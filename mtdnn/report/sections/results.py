@@ -40,8 +40,8 @@ def differences(study: Study) -> Section:
 def verdicts(found: list[Comparison]) -> list[str]:
     """The sentences on top: how much is resolved, then the resolved ones; all of them where they are few."""
     if not found:
-        return ["There is one system: nothing to compare."]
-    resolved = [each for each in found if each.adjusted is not None and each.adjusted < 0.05 and each.seeds.resolved]
+        return ["No two systems share a task, a fraction and a seed: nothing to compare."]
+    resolved = [each for each in found if each.resolved]
     shown = found if len(found) <= MOST_VERDICTS else resolved[:MOST_VERDICTS]
     count = (
         f"Of {len(found)} comparisons with the first system of each task, {len(resolved)} are resolved at 5 % after "

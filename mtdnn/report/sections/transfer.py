@@ -18,11 +18,11 @@ HEADER = (
     "n",
     "updates",
 )
-COLUMNS = {"alone": 0, "joint": 1, "joint, then alone": 2}
+COLUMNS = {"alone": 0, "joint": 1, "after another stage": 2}
 
 
 def transfer(study: Study) -> Section | None:
-    """Alone, jointly, and jointly then alone; only where a task was trained in two of these ways."""
+    """Alone, jointly, and after another stage; only where a task was trained in two of these ways."""
     rows = []
     for task, fraction in dict.fromkeys((group.task, group.fraction) for group in study.groups):
         groups = [g for g in study.groups if (g.task, g.fraction) == (task, fraction) and g.kind != "cosine"]
@@ -32,11 +32,12 @@ def transfer(study: Study) -> Section | None:
         return None
     table = Table(
         name="transfer",
-        title="The same task trained alone, jointly, and jointly then alone",
+        title="The same task trained alone, jointly, and after another stage",
         header=HEADER,
         rows=rows,
-        note="Times 100. A negative difference is negative transfer. Updates are optimizer steps of the stage itself, "
-        "all tasks together in a joint one: where they differ, so does the training's length.",
+        note="Times 100, against the first system that trains the task alone; where its method differs too, so does "
+        "what the difference is of. A negative one is negative transfer. Updates are optimizer steps of the stage "
+        "itself, all tasks together in a joint one: where they differ, so does the training's length.",
     )
     return Section(name="transfer", title="Joint training: help or harm", tables=[table])
 
@@ -44,7 +45,7 @@ def transfer(study: Study) -> Section | None:
 def way(group: Group) -> str:
     if group.kind == "joint":
         return "joint"
-    return "alone" if group.cells[0].from_start else "joint, then alone"
+    return "alone" if group.cells[0].from_start else "after another stage"
 
 
 def table_rows(study: Study, groups: list[Group]) -> list[tuple[str, ...]]:
