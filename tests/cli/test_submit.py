@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 import zipfile
 from dataclasses import replace
 
 import pytest
 import yaml
 
-from mtdnn.cli.main import main
 from mtdnn.interop.glue_files import GLUE_FILES
 from mtdnn.interop.glue_submission import submit
 from mtdnn.tasks import load_tasks
@@ -25,20 +23,6 @@ systems:
     - {name: joint, kind: joint, tasks: [cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte], seeds: [1]}
     - {name: finetune, kind: finetune, from: joint, tasks: [rte]}
 """
-
-
-@pytest.fixture
-def mtdnn(monkeypatch, capsys):
-    """Run a command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mtdnn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        output = capsys.readouterr()
-        return ended.value.code or 0, output.out, output.err
-
-    return run
 
 
 def write_glue(folder):
