@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SUDO := $(shell [ `id -u` = 0 ] || echo sudo)
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: quickstart test test-fast test-browser mutate lint clean
@@ -44,7 +45,7 @@ $(VENV)/.test: $(VENV)/.python setup.cfg setup.py constraints.txt
 	touch $@
 
 $(VENV)/.browser: $(VENV)/.test
-	command -v chromium > /dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+	command -v chromium > /dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
 	$(PIP) --editable '.[test,browser]'
 	touch $@
 
