@@ -55,8 +55,10 @@ def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir
         if not local and not names:
             findings.skipped.append(task.name)
             continue
-        findings.faults += task_faults(task)
-        _check_splits(task, findings, data_dir)
+        if faults := task_faults(task):
+            findings.faults += faults
+        else:
+            _check_splits(task, findings, data_dir)
     return findings
 
 

@@ -254,6 +254,15 @@ def test_predict_scores_single_candidates_and_names_every_empty_text(trained, mt
     assert "in.csv:4: column 'text_b': empty text ' '" in err
 
 
+def test_check_tells_each_fault_of_a_definition_once_and_reads_no_data_with_it(mtdnn, tmp_path):
+    write_toy_experiment(tmp_path)
+    definition = tmp_path / "tasks/nli.yaml"
+    definition.write_text(definition.read_text().replace("kind: classification", "kind: clasification"))
+    code, _, err = mtdnn("check", "nli", "--task-defs", tmp_path / "tasks")
+    assert code != 0
+    assert err.count("unknown head 'clasification'. Did you mean 'classification'") == 1
+
+
 def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give_again(trained, mtdnn, tmp_path):
     folder, _ = trained
     code, out, _ = mtdnn("report", folder / "out", "--out", tmp_path / "report")
