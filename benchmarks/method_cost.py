@@ -22,7 +22,8 @@ from mtdnn.methods import build_methods
 from mtdnn.model import MultiTaskModel
 from mtdnn.predictor import Predictor
 from mtdnn.tasks import load_tasks
-from mtdnn.trainer import Step, Trainer, TrainOptions
+from mtdnn.train_plan import Step, TrainOptions
+from mtdnn.trainer import Trainer
 
 ROWS, REPETITIONS = 16, 7
 RESULTS = Path(__file__).parent / "results" / "method_cost.json"

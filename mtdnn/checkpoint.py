@@ -5,9 +5,7 @@ regularizer) and ``manifest.json``, which holds the SHA-256 of every other file.
 flushed to disk and renamed, so that a folder with that name is whole; it is verified when it is read.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -22,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtdnn.errors import CheckpointError
+from mtdnn.files import flush, sha256, write_json
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
@@ -51,16 +50,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best
         staged.mkdir()
         for name, tensors in checkpoint.parts.items():
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, staged / f"{name}.safetensors")
-        _write_json(staged / "state.json", {"step": checkpoint.step, **checkpoint.state})
+        write_json(staged / "state.json", {"step": checkpoint.step, **checkpoint.state})
         hashes = {path.name: sha256(path) for path in sorted(staged.iterdir())}
-        _write_json(staged / "manifest.json", {"format": FORMAT, "files": hashes})
+        write_json(staged / "manifest.json", {"format": FORMAT, "files": hashes})
         for path in [*staged.iterdir(), staged]:
-            _flush(path)
+            flush(path)
         replaced = folder / f".replaced-{final.name}"
         if final.exists():
             final.rename(replaced)
         staged.rename(final)
-        _flush(folder)
+        flush(folder)
         shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
@@ -123,32 +122,6 @@ def verify(path: Path) -> None:
             raise CheckpointError(f"{file} is missing")
         if sha256(file) != expected:
             raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json_atomically(path: Path, content: Any) -> None:
-    """Write beside, flush, rename: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    _write_json(staged, content)
-    _flush(staged)
-    staged.rename(path)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

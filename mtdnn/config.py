@@ -52,7 +52,7 @@ class DataConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """See :class:`mtdnn.trainer.TrainOptions`; what is not given comes from the level above.
+    """See :class:`mtdnn.train_plan.TrainOptions`; what is not given comes from the level above.
 
     ``null`` switches ``clip_norm``, ``patience``, ``save_every``, ``diagnose_every``, ``layer_decay`` and ``freeze``
     off; elsewhere it is as if not given.

@@ -1,31 +1,25 @@
 """Runs the cells of an experiment that are not done yet, and keeps the results of all."""
 
-import json
 import logging
-import os
-import platform
 import shutil
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from filelock import FileLock, Timeout
 
-import mtdnn
-from mtdnn.checkpoint import write_json_atomically
+from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.data.units import read_units
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
+from mtdnn.files import write_json_atomically, write_lines
 from mtdnn.heads.base import build_head, copy_head
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
@@ -36,11 +30,11 @@ from mtdnn.pretrained import architecture_of, fresh_model, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
-from mtdnn.trainer import Plan, Trainer, TrainOptions
+from mtdnn.train_plan import Plan, TrainOptions
+from mtdnn.trainer import Trainer
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
-LOGS = ("log.txt", "error.txt")  # of a cell; the last that is there is told
 NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
 
 
@@ -86,8 +80,9 @@ class CellWork:
             torch.set_num_threads(self.threads)
         job = Experiment(self.config, self.registry, out=self.out, data_dir=self.data_dir)
         (cell,) = (cell for cell in job.cells if cell.path == self.path)
-        job.folder(cell).mkdir(parents=True, exist_ok=True)
-        with (job.folder(cell) / "log.txt").open("a", encoding="utf-8") as file, redirect_stderr(file):
+        folder = job.folder(cell).path
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("a", encoding="utf-8") as file, redirect_stderr(file):
             logging.basicConfig(stream=file, format="%(asctime)s %(message)s", level=logging.WARNING)
             logging.getLogger("mtdnn").setLevel(logging.INFO)
             job.run_cell(cell)
@@ -165,9 +160,8 @@ class Experiment:
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
-        logs = {path: self.out / path / name for path in failed for name in LOGS if (self.out / path / name).is_file()}
-        hints = {path: f" (see {log})" for path, log in logs.items()}
-        texts = [f"{path}: {error}{hints.get(path, '')}" for path, error in failed.items()]
+        by_path = {cell.path: cell for cell in self.cells}
+        texts = [f"{path}: {error}{self.folder(by_path[path]).hint()}" for path, error in failed.items()]
         texts += [f"{path}: not begun, for what it starts from failed" for path in waiting]
         return f"{len(failed)} of {of} cells failed:\n{listed(texts)}\nThe same command tries these again"
 
@@ -198,27 +192,14 @@ class Experiment:
         keys = {cell.path: digest([self.inputs(cell), cell.stage.keeps_model]) for cell in self.cells}
         return {cell.path: first.setdefault(keys[cell.path], cell) for cell in self.cells}
 
-    def folder(self, cell: Cell) -> Path:
-        return self.out / self.owner(cell).path
+    def folder(self, cell: Cell) -> CellFolder:
+        return CellFolder(self.out / self.owner(cell).path, self.inputs(cell))
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's result when it is done; ConfigError when the folder holds another configuration's."""
-        path = self.folder(cell) / "results.json"
-        if not path.is_file():
-            return None
-        found: dict[str, Any] = json.loads(path.read_text())
-        self._same_configuration(cell, found["inputs"], path)
+        found = self.folder(cell).result()
         shared = {} if self.owner(cell) is cell else {"same_as": str(self.owner(cell))}
-        return {**found, "system": cell.system, "stage": cell.stage.name, **shared}
-
-    def _same_configuration(self, cell: Cell, found: Mapping[str, Any], path: Path) -> None:
-        inputs = json.loads(json.dumps(self.inputs(cell)))
-        if found != inputs:
-            changed = "; ".join(differences(found, inputs))
-            raise ConfigError(
-                f"{path.parent} holds work of another configuration: {changed}. Give another --out, restore the "
-                "configuration, or delete that folder to do it again"
-            )
+        return found and {**found, "system": cell.system, "stage": cell.stage.name, **shared}
 
     def inputs(self, cell: Cell) -> dict[str, Any]:
         """Everything that can change a cell's result."""
@@ -250,49 +231,23 @@ class Experiment:
         return train_options(train_config(self.config, cell))
 
     def run_cell(self, cell: Cell) -> None:
-        """Train and evaluate one cell; its last checkpoint is taken up where there is one.
-
-        What goes wrong stands in ``error.txt`` too.
-        """
+        """Train and evaluate one cell; its last checkpoint is taken up where there is one."""
         log.info("%s", cell)
-        trouble = self.folder(cell) / "error.txt"
-        trouble.parent.mkdir(parents=True, exist_ok=True)
-        with alone(trouble.parent):
-            try:
-                self._claim(cell)
-                self._run_cell(cell)
-            except Exception:
-                trouble.write_text(traceback.format_exc(), encoding="utf-8")
-                raise
-            trouble.unlink(missing_ok=True)
-
-    def _run_cell(self, cell: Cell) -> None:
         started = time.monotonic()
         folder = self.folder(cell)
-        evaluations, facts = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
-        result = {
-            "system": cell.system,
-            "stage": cell.stage.name,
-            "tasks": list(cell.tasks),
-            "fraction": cell.fraction,
-            "seed": cell.seed,
-            "metrics": self._metrics(evaluations),
-            **facts,
-            "wall_seconds": time.monotonic() - started,
-            "versions": versions(),
-            "inputs": self.inputs(cell),
-        }
-        for each in evaluations:
-            write_lines(folder / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
-        write_json_atomically(folder / "results.json", result)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-
-    def _claim(self, cell: Cell) -> None:
-        """Note whose work the folder holds; half-done work of another configuration is refused."""
-        path = self.folder(cell) / "config.json"
-        if path.is_file():
-            self._same_configuration(cell, json.loads(path.read_text()), path)
-        write_json_atomically(path, self.inputs(cell))
+        with folder.work():
+            evaluations, facts = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
+            result = {
+                "system": cell.system,
+                "stage": cell.stage.name,
+                "tasks": list(cell.tasks),
+                "fraction": cell.fraction,
+                "seed": cell.seed,
+                "metrics": self._metrics(evaluations),
+                **facts,
+                "wall_seconds": time.monotonic() - started,
+            }
+            folder.finish(result, evaluations)
 
     def training_data(self, cell: Cell) -> tuple[dict[str, TaskSplit], dict[str, dict[str, int]]]:
         """What the cell trains on, and how many rows were left out why, by task."""
@@ -330,8 +285,8 @@ class Experiment:
             seed=cell.seed,
             pad_id=self.data.tokenizer.pad_token_id,
             task_weights=cell.stage.task_weights,
-            folder=self.folder(cell) / "checkpoint" if keep else None,
-            events=Events(self.folder(cell) / "events") if keep else None,
+            folder=self.folder(cell).checkpoint if keep else None,
+            events=Events(self.folder(cell).events) if keep else None,
             on_step=partial(self.on_step, cell) if self.on_step else None,
         )
 
@@ -341,7 +296,7 @@ class Experiment:
         trainer = self.trainer(cell, model, train)
         progress = trainer.run()
         if cell.stage.keeps_model:
-            self.save_model(model, self.folder(cell) / "model")
+            self.save_model(model, self.folder(cell).model)
         evaluations = [
             evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id)
             for task in cell.tasks
@@ -365,7 +320,7 @@ class Experiment:
         upstream = self.upstream(cell)
         if upstream is None:
             return fresh_model(self.config.encoder, tasks, seed=cell.seed)
-        source = load_model(self.folder(upstream) / "model")
+        source = load_model(self.folder(upstream).model)
         model = source.with_tasks(tasks, seed=cell.seed)
         start = cell.stage.head
         if start == "fresh":
@@ -410,52 +365,6 @@ class Experiment:
         return found
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While entered, no other process works in the folder; RunError when one does."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(f"{folder}: another process is at work there; wait for it, or end it") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def train_options(config: TrainConfig) -> TrainOptions:
     known = {field.name for field in fields(TrainOptions)}
     return TrainOptions(**{name: value for name, value in config.given().items() if name in known})
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, key: str = "") -> list[str]:
-    """``key: old -> new`` for everything that is not the same."""
-    found = []
-    for name in dict.fromkeys([*old, *new]):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, key=f"{key}{name}.")
-        elif a != b:
-            found.append(f"{key}{name}: {a} -> {b}")
-    return found
-
-
-def versions() -> dict[str, str]:
-    return {
-        "mtdnn": mtdnn.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "machine": platform.machine(),
-        "threads": str(torch.get_num_threads()),
-    }
-
-
-def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """JSON lines, whole or not at all."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with staged.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    staged.replace(path)

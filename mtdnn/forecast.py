@@ -14,7 +14,8 @@ from mtdnn.evaluate import predict_batches
 from mtdnn.experiment import Experiment
 from mtdnn.plan import Cell
 from mtdnn.pretrained import fresh_model
-from mtdnn.trainer import Plan, Step, Trainer, TrainOptions
+from mtdnn.train_plan import Plan, Step, TrainOptions
+from mtdnn.trainer import Trainer
 
 PROBE_STEPS = 5  # after one that warms up
 PROBE_BATCHES = 3

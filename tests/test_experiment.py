@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from support import EXPERIMENT, MTDNN, own_process, write_toy_experiment
 
+from mtdnn.cell_folder import differences
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
-from mtdnn.experiment import Experiment, differences
+from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
 from mtdnn.tasks import load_tasks
 
@@ -131,7 +132,7 @@ systems:
     job = experiment_at(tmp_path, overrides=["data.drop_leaks=false"])
     joint = job.cells[0]
     job.run_cell(joint)
-    source, model = load_model(job.folder(joint) / "model"), job.start(job.cells[1])
+    source, model = load_model(job.folder(joint).model), job.start(job.cells[1])
     torch.testing.assert_close(model.head("two").output.weight, source.head("nli").output.weight[[0, 2]])
 
 

@@ -13,7 +13,7 @@ from mtdnn.methods import build_methods
 from mtdnn.regularizers.base import Attached
 from mtdnn.regularizers.rapt import Rapt
 from mtdnn.regularizers.smart import Smart
-from mtdnn.trainer import Step
+from mtdnn.train_plan import Step
 
 
 def stage(**options):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from support import write_toy_experiment
 
+from mtdnn.cell_folder import alone
 from mtdnn.config import load_experiment
 from mtdnn.errors import ConfigError, RunError
-from mtdnn.experiment import Experiment, alone
+from mtdnn.experiment import Experiment
 from mtdnn.plan import choose
 from mtdnn.runner import Cluster, Here, Processes, run_graph
 from mtdnn.tasks import load_tasks
@@ -122,14 +123,14 @@ def test_a_grid_in_two_processes_or_through_submitit_gives_the_same_results(grid
 def test_a_cell_that_fails_is_told_and_kept_apart_and_is_tried_again(grid, monkeypatch):
     folder, _ = grid
     job = job_at(folder, "broken")
-    run_cell = Experiment._run_cell
+    train = Experiment._train
 
     def breaking(self, cell):
         if cell.path.match("plain/joint/*/*/*"):
             raise ValueError("no luck")
-        run_cell(self, cell)
+        return train(self, cell)
 
-    monkeypatch.setattr(Experiment, "_run_cell", breaking)
+    monkeypatch.setattr(Experiment, "_train", breaking)
     with pytest.raises(RunError, match="1 of 13 cells failed") as caught:
         job.run()
     assert "plain/joint/joint/full/1: no luck (see " in str(caught.value)
@@ -156,6 +157,6 @@ def test_cells_are_chosen_by_pattern_seed_and_fraction(grid):
 def test_a_cell_that_another_process_works_on_is_refused(grid):
     job = job_at(grid[0], "locked")
     cell = job.cells[0]
-    job.folder(cell).mkdir(parents=True)
-    with alone(job.folder(cell)), pytest.raises(RunError, match="another process is at work there"):
+    job.folder(cell).path.mkdir(parents=True)
+    with alone(job.folder(cell).path), pytest.raises(RunError, match="another process is at work there"):
         job.run(chosen=[cell])

@@ -24,7 +24,8 @@ from mtdnn.samplers.round_robin import RoundRobin
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
 from mtdnn.tracking import Events
-from mtdnn.trainer import Step, Trainer, TrainOptions
+from mtdnn.train_plan import Step, TrainOptions
+from mtdnn.trainer import Trainer
 
 NAMES = [task.name for task in TASKS]
 

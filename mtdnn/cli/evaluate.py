@@ -19,7 +19,7 @@ def evaluate(
     """Metrics of a model on one split, with 95 % bootstrap intervals."""
     from mtdnn.cli.show import console, open_log, table_of
     from mtdnn.evaluate import bootstrap
-    from mtdnn.experiment import write_lines
+    from mtdnn.files import write_lines
     from mtdnn.metrics.base import METRICS
     from mtdnn.predictor import Predictor
     from mtdnn.tasks import load_tasks

@@ -16,7 +16,7 @@ def predict(
 ) -> None:
     """Predict every row of a file, in its order; one JSON object a row."""
     from mtdnn.cli.show import open_log, print_json
-    from mtdnn.experiment import write_lines
+    from mtdnn.files import write_lines
     from mtdnn.predictor import Predictor
 
     open_log()

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from mtdnn.checkpoint import write_json_atomically
 from mtdnn.experiment import Experiment
+from mtdnn.files import write_json_atomically
 from mtdnn.forecast import Forecast, forecast
 from mtdnn.label_savings import curve_of, savings
 from mtdnn.plan import Cell
