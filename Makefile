@@ -7,20 +7,31 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SUDO := $(shell [ `id -u` = 0 ] || echo sudo)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast test-browser mutate lint clean
+.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-protections mutate lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
 
 test: $(VENV)/.test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults
 
 test-fast: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not realdata"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not slow and not realdata"
 
 # The report in headless Chromium; takes Debian's package where none is installed.
 test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest tests/browser
+
+# Faults that are really done: kills, full disks, damaged files; the table at the end says what came of each.
+test-faults: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 --scale full
+
+test-faults-fast: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 --scale fast
+
+# Does each fault's test fail when what protects against it is taken out?
+test-protections: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py --protections
 
 # Does a test notice when the numerics are wrong? One change at a time; some minutes on two cores.
 mutate: $(VENV)/.test

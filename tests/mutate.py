@@ -1,7 +1,8 @@
-"""Breaks the numerics in one place at a time and looks whether a test notices: ``python tests/mutate.py``.
+"""Breaks the package in one place at a time and looks whether a test notices: ``python tests/mutate.py``.
 
-Each of :data:`mutations.MUTATIONS` is made in a copy of the package, whose tests then run in a process of their own.
-It ends with ``caught n of m``; the exit status is 1 when fewer than 95 % are caught or a survivor has no reason.
+Each of :data:`mutations.MUTATIONS`, or with ``--protections`` what protects against faults
+(:data:`faults.protections.PROTECTIONS`), is changed in a copy of the package, whose tests
+then run in a process of their own. It ends with ``caught n of m``; the exit status is 1 when fewer than 95 % are caught or a survivor has no reason.
 
 :param --only: a part of the file's name or of the sentence.
 :param --jobs: processes at a time; two by default.
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from faults.protections import PROTECTIONS
 from mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parent.parent
@@ -54,8 +56,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="TEXT")
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
+    parser.add_argument("--protections", action="store_true")
     arguments = parser.parse_args()
-    chosen = [each for each in MUTATIONS if arguments.only in f"{each.file}: {each.change}"]
+    every = PROTECTIONS if arguments.protections else MUTATIONS
+    chosen = [each for each in every if arguments.only in f"{each.file}: {each.change}"]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = []

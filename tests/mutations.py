@@ -728,7 +728,7 @@ RANKING = changes(
 
 TRAINER_METHODS = "tests/test_methods.py::test_shares_of_a_step_are_weighted_by_task"
 TRAINER = changes(
-    "trainer.py",
+    "train_plan.py",
     [TRAINER_METHODS],
     (
         " / units[batch.task] / len(units)",
