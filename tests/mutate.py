@@ -2,7 +2,8 @@
 
 Each of :data:`mutations.MUTATIONS`, or with ``--protections`` what protects against faults
 (:data:`faults.protections.PROTECTIONS`), is changed in a copy of the package, whose tests
-then run in a process of their own. It ends with ``caught n of m``; the exit status is 1 when fewer than 95 % are caught or a survivor has no reason.
+then run in a process of their own. It ends with ``caught n of m``; the exit status is 1 when fewer than 95 % are
+caught or a survivor has no reason.
 
 :param --only: a part of the file's name or of the sentence.
 :param --jobs: processes at a time; two by default.
