@@ -1,6 +1,7 @@
 """What the folder of a cell holds: whose work it is, its result and predictions, and what went wrong."""
 
 import json
+import logging
 import platform
 import shutil
 import traceback
@@ -12,13 +13,14 @@ from typing import Any
 
 import torch
 import transformers
-from filelock import FileLock, Timeout
 
 import mtdnn
-from mtdnn.errors import ConfigError, RunError
+from mtdnn.errors import ConfigError
 from mtdnn.evaluate import Evaluation
-from mtdnn.files import write_json_atomically, write_lines
+from mtdnn.files import alone, write_json_atomically, write_lines
 
+log = logging.getLogger(__name__)
+CHANGES = "changes.json"
 LOGS = ("log.txt", "error.txt")  # the last that is there is told
 
 
@@ -27,10 +29,12 @@ class CellFolder:
     """One cell's work.
 
     :param inputs: everything that can change its result, as JSON has it.
+    :param allowed: keys of ``inputs`` in which half-done or finished work may differ.
     """
 
     path: Path
     inputs: Mapping[str, Any]
+    allowed: Sequence[str] = ()
 
     @property
     def checkpoint(self) -> Path:
@@ -62,7 +66,6 @@ class CellFolder:
 
         What goes wrong stands in ``error.txt`` too.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         trouble = self.path / "error.txt"
         with alone(self.path):
             try:
@@ -77,7 +80,8 @@ class CellFolder:
         """Write predictions and result; the checkpoints are no longer needed."""
         for each in evaluations:
             write_lines(self.path / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
-        write_json_atomically(self.path / "results.json", {**result, "versions": versions(), "inputs": self.inputs})
+        facts = {"versions": versions(), "inputs": self.inputs, "changed": self._changes()}
+        write_json_atomically(self.path / "results.json", {**result, **facts})
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def hint(self) -> str:
@@ -88,40 +92,57 @@ class CellFolder:
     def _claim(self) -> None:
         path = self.path / "config.json"
         if path.is_file():
-            self._same_configuration(json.loads(path.read_text(encoding="utf-8")))
+            for change in self._same_configuration(json.loads(path.read_text(encoding="utf-8"))):
+                log.warning("%s goes on with another configuration: %s", self.path, change)
+                write_json_atomically(self.path / CHANGES, [*self._changes(), str(change)])
         write_json_atomically(path, self.inputs)
 
-    def _same_configuration(self, found: Mapping[str, Any]) -> None:
-        if changed := differences(found, json.loads(json.dumps(self.inputs))):
+    def _changes(self) -> list[str]:
+        """What was allowed to change while the cell was trained."""
+        path = self.path / CHANGES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    def _same_configuration(self, found: Mapping[str, Any]) -> list["Difference"]:
+        """The differences that are allowed; ConfigError with those that are not."""
+        changed = differences(found, json.loads(json.dumps(self.inputs)))
+        refused = [each for each in changed if not each.is_one_of(self.allowed)]
+        if refused:
+            keys = " ".join(f"--allow {each.key}" for each in refused)
             raise ConfigError(
-                f"{self.path} holds work of another configuration: {'; '.join(changed)}. Give another --out, restore "
-                "the configuration, or delete that folder to do it again"
+                f"{self.path} holds work of another configuration: {'; '.join(map(str, refused))}. Give another "
+                f"--out, restore the configuration, delete that folder to do it again, or go on all the same: {keys}"
             )
+        return changed
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While entered, no other process works in the folder; RunError when one does."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(f"{folder}: another process is at work there; wait for it, or end it") from error
-    try:
-        yield
-    finally:
-        lock.release()
+@dataclass(frozen=True)
+class Difference:
+    """A value that is not the same in two configurations.
+
+    :param key: names, joined with points.
+    """
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old} -> {self.new}"
+
+    def is_one_of(self, keys: Sequence[str]) -> bool:
+        """Whether the key, or one above it, is named."""
+        return any(f"{self.key}.".startswith(f"{key}.") for key in keys)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, key: str = "") -> list[str]:
-    """``key: old -> new`` for everything that is not the same."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, above: str = "") -> list[Difference]:
+    """Everything that is not the same; None stands for what is not there."""
     found = []
     for name in dict.fromkeys([*old, *new]):
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, key=f"{key}{name}.")
+            found += differences(a, b, above=f"{above}{name}.")
         elif a != b:
-            found.append(f"{key}{name}: {a} -> {b}")
+            found.append(Difference(f"{above}{name}", a, b))
     return found
 
 

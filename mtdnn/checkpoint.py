@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtdnn.errors import CheckpointError
-from mtdnn.files import flush, sha256, write_json
+from mtdnn.files import flush, verify_manifest, write_json, write_manifest, writing
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
@@ -40,37 +40,41 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None) -> None:
     """Write ``folder/step-<n>`` and delete older ones, but never the last ``keep`` nor the ``best`` step's.
 
-    :raises CheckpointError: when the disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    :raises StorageError: when the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
     final = folder / f"step-{checkpoint.step:08d}"
     staged = folder / f".staged-{final.name}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(final, num_bytes=num_bytes(checkpoint.parts)):
+            _write(checkpoint, staged)
+            replaced = folder / f".replaced-{final.name}"
+            if final.exists():
+                final.rename(replaced)
+            staged.rename(final)
+            flush(folder)
+            shutil.rmtree(replaced, ignore_errors=True)
+    finally:
         shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        for name, tensors in checkpoint.parts.items():
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, staged / f"{name}.safetensors")
-        write_json(staged / "state.json", {"step": checkpoint.step, **checkpoint.state})
-        hashes = {path.name: sha256(path) for path in sorted(staged.iterdir())}
-        write_json(staged / "manifest.json", {"format": FORMAT, "files": hashes})
-        for path in [*staged.iterdir(), staged]:
-            flush(path)
-        replaced = folder / f".replaced-{final.name}"
-        if final.exists():
-            final.rename(replaced)
-        staged.rename(final)
-        flush(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(staged, ignore_errors=True)
-        needed = sum(v.numel() * v.element_size() for part in checkpoint.parts.values() for v in part.values())
-        raise CheckpointError(f"{final}: cannot be written: {error}; {needed:,} bytes are needed") from error
     kept = {path for _, path in list_checkpoints(folder)[:keep]} | {folder / f"step-{best or 0:08d}"}
     for _, path in list_checkpoints(folder):
         if path not in kept:
             path.rename(folder / f".deleted-{path.name}")
     for path in folder.glob(".deleted-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(checkpoint: Checkpoint, staged: Path) -> None:
+    """All files, on the disk before the folder is renamed."""
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    for name, tensors in checkpoint.parts.items():
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, staged / f"{name}.safetensors")
+    write_json(staged / "state.json", {"step": checkpoint.step, **checkpoint.state})
+    write_manifest(staged, format=FORMAT)
+
+
+def num_bytes(parts: Parts) -> int:
+    return sum(tensor.numel() * tensor.element_size() for part in parts.values() for tensor in part.values())
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
@@ -101,27 +105,13 @@ def load_latest(folder: Path) -> Checkpoint | None:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint, every file checked against the manifest."""
-    verify(path)
-    state = json.loads((path / "state.json").read_text())
-    parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    return Checkpoint(step=state.pop("step"), state=state, parts=parts)
-
-
-def verify(path: Path) -> None:
-    """CheckpointError that names the first file that is missing, changed or unexpected."""
+    verify_manifest(path, format=FORMAT)
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        files: Mapping[str, str] = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}/manifest.json is missing or damaged ({error})") from error
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {manifest.get('format')}; this version reads format {FORMAT}")
-    for name, expected in files.items():
-        file = path / Path(name).name
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing")
-        if sha256(file) != expected:
-            raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -79,6 +79,9 @@ class TrainConfig(Strict):
     patience: Count | None = None
     save_every: Count | None = None
     eval_batch_size: Count | None = None
+    on_nan: Literal["stop", "skip"] | None = None
+    max_skipped: Annotated[int, Field(ge=0)] | None = None
+    num_workers: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _known_methods(self) -> "TrainConfig":

@@ -49,6 +49,18 @@ class RunError(MtdnnError):
     exit_code = 8
 
 
+class StorageError(MtdnnError):
+    """A disk is full, or a folder cannot be written."""
+
+    exit_code = 10
+
+
+class BusyError(MtdnnError):
+    """Another process works in the same folder."""
+
+    exit_code = 11
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
     names = sorted(known)

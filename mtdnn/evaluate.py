@@ -10,6 +10,7 @@ import torch
 
 from mtdnn.data.batch import Batch, make_batch, sorted_batches
 from mtdnn.data.tokenize import TaskSplit
+from mtdnn.distributed import ALONE, Ranks
 from mtdnn.metrics.base import UndefinedMetricWarning, compute
 from mtdnn.model import MultiTaskModel
 
@@ -43,26 +44,32 @@ class Evaluation:
 
 @torch.inference_mode()
 def predict_batches(
-    model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int
+    model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int, ranks: Ranks = ALONE
 ) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
-    """(positions, batch, logits) with dropout off, longest rows first."""
+    """(positions, batch, logits) of this process's batches, with dropout off, longest rows first."""
     was_training = model.training
     model.eval()
     head = model.head(data.task)
-    for indices in sorted_batches(data, batch_size=batch_size):
-        batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
-        yield indices, batch, model(batch)
-    model.train(was_training)
+    try:
+        for indices in ranks.share(sorted_batches(data, batch_size=batch_size)):
+            batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
+            yield indices, batch, model(batch)
+    finally:
+        model.train(was_training)
 
 
-def evaluate(model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pad_id: int = 0) -> Evaluation:
-    """Predict every unit of a split once and compute the task's metrics."""
+def evaluate(
+    model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pad_id: int = 0, ranks: Ranks = ALONE
+) -> Evaluation:
+    """Predict every unit of a split once, each process a share of the batches, and compute the task's metrics."""
     task, head = model.task_defs[data.task], model.head(data.task)
     decoded: list[Any] = [None] * len(data)
     described: list[Any] = [None] * len(data)
-    for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id):
-        for index, one, words in zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True):
-            decoded[index], described[index] = one, words
+    found: list[tuple[int, Any, Any]] = []
+    for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id, ranks=ranks):
+        found += zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True)
+    for index, one, words in ranks.gather(found):
+        decoded[index], described[index] = one, words
     labelled = bool(len(data)) and all(data.targets)
     gold = [head.gold(targets) for targets in data.targets] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}

@@ -2,10 +2,12 @@
 
 import logging
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass, fields
+from contextlib import nullcontext, redirect_stderr
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,17 @@ from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.data.units import read_units
 from mtdnn.data_store import EVALUATED, DataStore, digest
+from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.files import write_json_atomically, write_lines
+from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
 from mtdnn.heads.base import build_head, copy_head
+from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
-from mtdnn.model import MultiTaskModel, load_model
+from mtdnn.model import MODEL_FORMAT, MultiTaskModel, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
-from mtdnn.preflight import check_cells
+from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, fresh_model, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
@@ -74,18 +78,28 @@ class CellWork:
     data_dir: Path | None
     path: Path
     threads: int | None
+    allowed: Sequence[str] = ()
 
     def __call__(self) -> None:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        job = Experiment(self.config, self.registry, out=self.out, data_dir=self.data_dir)
+        job = Experiment(self.config, self.registry, out=self.out, data_dir=self.data_dir, allowed=self.allowed)
         (cell,) = (cell for cell in job.cells if cell.path == self.path)
         folder = job.folder(cell).path
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("a", encoding="utf-8") as file, redirect_stderr(file):
             logging.basicConfig(stream=file, format="%(asctime)s %(message)s", level=logging.WARNING)
             logging.getLogger("mtdnn").setLevel(logging.INFO)
-            job.run_cell(cell)
+            with interruptions.caught(ignored=(signal.SIGINT,)):
+                run_or_exit(partial(job.run_cell, cell))
+
+
+def run_or_exit(work: Work) -> None:
+    """Do the work of a process; its status tells the signal that ended it."""
+    try:
+        work()
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
 
 
 class Experiment:
@@ -94,6 +108,8 @@ class Experiment:
     Cells whose inputs are the same are trained once; they share the folder of the first.
 
     :param out: the run's folder, ``runs/<name>`` by default.
+    :param ranks: this process among those that train each model together.
+    :param allowed: keys in which work that is there may differ from the configuration (:class:`CellFolder`).
     """
 
     def __init__(
@@ -105,13 +121,16 @@ class Experiment:
         data_dir: Path | None = None,
         device: torch.device | None = None,
         on_step: Callable[[Cell, int], None] | None = None,
+        ranks: Ranks = ALONE,
+        allowed: Sequence[str] = (),
     ):
         check_experiment(config, registry)
         self.config, self.registry, self.out = config, registry, out
         self.cells = plan_cells(config)
         self.data = DataStore(config, registry, data_dir=data_dir)
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.on_step = on_step
+        self.device = device or own_device()
+        self.on_step, self.ranks, self.allowed = on_step, ranks, tuple(allowed)
+        self.worked_on: list[Cell] | None = None
         self._inputs: dict[Path, dict[str, Any]] = {}
 
     def run(
@@ -123,18 +142,23 @@ class Experiment:
         :param threads: of each process that is not this one.
         :raises RunError: after all that could be done, when a cell failed.
         """
+        with alone(self.out) if self.ranks.first else nullcontext():
+            return self._run(executor or Here(), chosen, threads)
+
+    def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
         self.check()
-        pending = self.pending(chosen)
+        self.worked_on = pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
+        check_space(self.config, pending, self.out)
+        self.ranks.wait()
         self.write_about()
         needs = {cell.path: [up.path] if (up := self.upstream(cell)) in pending else [] for cell in pending}
         by_path = {cell.path: cell for cell in pending}
-        place = executor or Here()
 
         def work(path: Path) -> Work:
             if place.alone:
                 return partial(self.run_cell, by_path[path])
-            return CellWork(self.config, self.registry, self.out, self.data.data_dir, path, threads)
+            return CellWork(self.config, self.registry, self.out, self.data.data_dir, path, threads, self.allowed)
 
         failed, waiting = run_graph(needs, work, place)
         if failed:
@@ -149,6 +173,8 @@ class Experiment:
     def write_about(self) -> None:
         """What the report needs besides results: the experiment's name, and the texts of the evaluated examples."""
         about = {"name": self.config.name, "description": self.config.description}
+        if not self.ranks.first:
+            return
         folder = self.out / "examples"
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomically(self.out / "experiment.json", about)
@@ -193,7 +219,7 @@ class Experiment:
         return {cell.path: first.setdefault(keys[cell.path], cell) for cell in self.cells}
 
     def folder(self, cell: Cell) -> CellFolder:
-        return CellFolder(self.out / self.owner(cell).path, self.inputs(cell))
+        return CellFolder(self.out / self.owner(cell).path, self.inputs(cell), self.allowed)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A cell's result when it is done; ConfigError when the folder holds another configuration's."""
@@ -219,7 +245,7 @@ class Experiment:
             "encoder": self.config.encoder.model_dump(),
             "data": {**self.config.data.model_dump(), "held_out": self.data.held_out_digest},
             "stage": cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"}),
-            "train": asdict(self.options(cell)),
+            "train": self.options(cell).content(),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
             "content": splits,
             "fraction": cell.fraction,
@@ -235,7 +261,7 @@ class Experiment:
         log.info("%s", cell)
         started = time.monotonic()
         folder = self.folder(cell)
-        with folder.work():
+        with folder.work() if self.ranks.first else nullcontext():
             evaluations, facts = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
             result = {
                 "system": cell.system,
@@ -247,7 +273,9 @@ class Experiment:
                 **facts,
                 "wall_seconds": time.monotonic() - started,
             }
-            folder.finish(result, evaluations)
+            if self.ranks.first:
+                folder.finish(result, evaluations)
+        self.ranks.wait()
 
     def training_data(self, cell: Cell) -> tuple[dict[str, TaskSplit], dict[str, dict[str, int]]]:
         """What the cell trains on, and how many rows were left out why, by task."""
@@ -286,8 +314,9 @@ class Experiment:
             pad_id=self.data.tokenizer.pad_token_id,
             task_weights=cell.stage.task_weights,
             folder=self.folder(cell).checkpoint if keep else None,
-            events=Events(self.folder(cell).events) if keep else None,
+            events=Events(self.folder(cell).events) if keep and self.ranks.first else None,
             on_step=partial(self.on_step, cell) if self.on_step else None,
+            ranks=self.ranks,
         )
 
     def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
@@ -295,10 +324,10 @@ class Experiment:
         model = self.start(cell)
         trainer = self.trainer(cell, model, train)
         progress = trainer.run()
-        if cell.stage.keeps_model:
+        if cell.stage.keeps_model and self.ranks.first:
             self.save_model(model, self.folder(cell).model)
         evaluations = [
-            evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id)
+            evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id, ranks=self.ranks)
             for task in cell.tasks
             for split in EVALUATED
             if self.data.labelled(task, split)
@@ -309,6 +338,7 @@ class Experiment:
             "selected_step": progress.best_step or progress.step,
             "data": counts,
             "history": progress.history,
+            "skipped": progress.skipped,
             "diagnostics": trainer.diagnostics.samples,
             "warnings": trainer.diagnostics.warned,
         }
@@ -332,11 +362,13 @@ class Experiment:
 
     def save_model(self, model: MultiTaskModel, folder: Path) -> None:
         staged = folder.with_name(".staged-model")
-        shutil.rmtree(staged, ignore_errors=True)
-        model.save_pretrained(staged)
-        self.data.tokenizer.save_pretrained(staged)
-        shutil.rmtree(folder, ignore_errors=True)
-        staged.rename(folder)
+        with writing(folder):
+            shutil.rmtree(staged, ignore_errors=True)
+            model.save_pretrained(staged)
+            self.data.tokenizer.save_pretrained(staged)
+            write_manifest(staged, format=MODEL_FORMAT)
+            shutil.rmtree(folder, ignore_errors=True)
+            staged.rename(folder)
 
     def _cosine(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
         (task,) = cell.tasks

@@ -1,11 +1,21 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and folders that one process has to itself."""
 
 import hashlib
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from mtdnn.errors import BusyError, CheckpointError, StorageError
+
+LOCK, HOLDER, MANIFEST = ".lock", ".holder.json", "manifest.json"
 
 
 def sha256(path: Path) -> str:
@@ -14,16 +24,79 @@ def sha256(path: Path) -> str:
 
 
 def write_json_atomically(path: Path, content: Any) -> None:
-    """Write beside, flush, rename: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside, flush, rename: a reader sees the old file or the new one.
+
+    :raises StorageError: when it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        write_json(staged, content)
+        flush(staged)
+        staged.rename(path)
+
+
+def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """JSON lines, whole or not at all; StorageError when they cannot be written."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(staged, content)
-    flush(staged)
-    staged.rename(path)
+    with writing(path):
+        with staged.open("w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        staged.replace(path)
+
+
+@contextmanager
+def writing(path: Path, *, num_bytes: int | None = None) -> Iterator[None]:
+    """While entered, a full disk or a folder that cannot be written is a :class:`StorageError`.
+
+    :param num_bytes: how many are needed, where that is known.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        needed = f"; {num_bytes:,} bytes are needed" if num_bytes is not None else ""
+        raise StorageError(f"{path}: cannot be written: {error}{needed}") from error
+
+
+def require_space(folder: Path, num_bytes: int, *, purpose: str) -> None:
+    """StorageError when the disk of ``folder``, which may not be there yet, has less room."""
+    there = next(path for path in [folder, *folder.resolve().parents] if path.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < num_bytes:
+        raise StorageError(
+            f"{folder}: {purpose} need {num_bytes:,} bytes, and {free:,} are free; make room, or give another --out"
+        )
+
+
+def write_manifest(folder: Path, *, format: int) -> None:
+    """``manifest.json`` with the SHA-256 of every file of a folder, and all of it on the disk."""
+    hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    write_json(folder / MANIFEST, {"format": format, "files": hashes})
+    for path in [*folder.iterdir(), folder]:
+        flush(path)
+
+
+def verify_manifest(folder: Path, *, format: int) -> None:
+    """CheckpointError that names the first file that is missing or changed since the manifest was written."""
+    place = folder / MANIFEST
+    try:
+        manifest = json.loads(place.read_text(encoding="utf-8"))
+        files = {Path(name).name: str(expected) for name, expected in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{place} is missing or damaged ({error})") from error
+    if manifest.get("format") != format:
+        raise CheckpointError(f"{folder}: format {manifest.get('format')}; this version reads format {format}")
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing")
+        if sha256(file) != expected:
+            raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def flush(path: Path) -> None:
@@ -34,10 +107,31 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """JSON lines, whole or not at all."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with staged.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    staged.replace(path)
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While entered, the folder is this process's; the lock of a process that was killed does not count.
+
+    :raises BusyError: at once, naming the process that has it.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise BusyError(f"{folder}: {_holder(folder)} is at work there; wait for it, or end it") from None
+        with suppress(OSError):
+            write_json(folder / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+    try:
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {found['pid']} on {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

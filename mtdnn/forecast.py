@@ -14,7 +14,7 @@ from mtdnn.evaluate import predict_batches
 from mtdnn.experiment import Experiment
 from mtdnn.plan import Cell
 from mtdnn.pretrained import fresh_model
-from mtdnn.train_plan import Plan, Step, TrainOptions
+from mtdnn.train_plan import Plan, TrainOptions
 from mtdnn.trainer import Trainer
 
 PROBE_STEPS = 5  # after one that warms up
@@ -133,7 +133,7 @@ def train_rate(trainer: Trainer) -> float:
     places = np.linspace(0, len(steps) - 1, min(len(steps), PROBE_STEPS + 1)).astype(int)
     seconds, tokens = 0.0, 0
     for number, place in enumerate([places[-1], *places[:-1]] if len(places) > 1 else [places[0], places[0]]):
-        step = Step([trainer.batch(*each) for each in steps[place]], trainer.task_weights)
+        step = next(trainer.made([steps[place]]))
         started = time.monotonic()
         trainer.run_step(step)
         if number:

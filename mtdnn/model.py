@@ -12,10 +12,13 @@ from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
 from mtdnn.errors import CheckpointError
+from mtdnn.files import MANIFEST, verify_manifest
 from mtdnn.heads.base import Head, build_head
 from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
+
+MODEL_FORMAT = 1
 
 
 class MultiTaskConfig(PretrainedConfig):
@@ -182,9 +185,14 @@ def make_config(
 
 
 def load_model(folder: Path) -> MultiTaskModel:
-    """A model that ``save_pretrained`` wrote."""
+    """A model that ``save_pretrained`` wrote; one of a run is checked against its manifest.
+
+    :raises CheckpointError: when there is none, or it is damaged.
+    """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
+    if (folder / MANIFEST).is_file():
+        verify_manifest(folder, format=MODEL_FORMAT)
     model: MultiTaskModel = MultiTaskModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     return model
 

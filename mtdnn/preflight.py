@@ -1,16 +1,23 @@
 """Everything about the cells of an experiment that can be known before the first one is trained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from mtdnn.config import ExperimentConfig, HeadStart
 from mtdnn.data_store import DataStore
 from mtdnn.encoder import modules_up_to
 from mtdnn.errors import ConfigError, faults_of, listed
+from mtdnn.files import require_space
 from mtdnn.heads.base import copy_head
 from mtdnn.methods import build_methods
 from mtdnn.plan import Cell, train_config
 from mtdnn.pretrained import architecture_of
+from mtdnn.regularizers.base import Attached
+
+FLOAT32 = 4  # bytes
+ADAM = 3  # the weights and two moments of each
+CHECKPOINTS = 4  # the last two, the best, and the one that is being written
 
 
 def check_cells(config: ExperimentConfig, cells: Sequence[Cell], data: DataStore) -> None:
@@ -50,6 +57,21 @@ def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterato
         attached.regularizer.keeps_teacher for attached in methods.regularizers.values()
     ):
         yield "train.evaluate: teacher needs a regularizer that keeps one, such as bregman"
+
+
+def check_space(config: ExperimentConfig, cells: Sequence[Cell], folder: Path) -> None:
+    """StorageError when the disk has no room for the models that are kept and the checkpoints of one training."""
+    trained = [cell for cell in cells if cell.stage.kind != "cosine"]
+    if trained:
+        weights = sum(FLOAT32 * weight.numel() for weight in architecture_of(config.encoder).parameters())
+        copies = max(ADAM + sum(each.regularizer.keeps_teacher for each in attached_of(cell)) for cell in trained)
+        kept = sum(cell.stage.keeps_model for cell in trained)
+        needed = weights * (kept + CHECKPOINTS * copies)
+        require_space(folder, needed, purpose=f"{kept} models and up to {CHECKPOINTS} checkpoints at a time")
+
+
+def attached_of(cell: Cell) -> Iterable[Attached]:
+    return build_methods(cell.stage, where=cell.stage.name).regularizers.values()
 
 
 def _start_faults(cell: Cell, data: DataStore) -> Iterator[str]:

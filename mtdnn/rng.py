@@ -13,16 +13,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rng:
-    """The source of randomness of one micro-batch."""
+    """The source of randomness of one micro-batch.
+
+    :param rank: of the process, where several share a batch: each draws dropout masks of its own.
+    """
 
     key: str
+    rank: int = 0
 
     def at(self, *parts: object) -> "Rng":
         """The source named below this one."""
         return replace(self, key="/".join([self.key, *map(str, parts)]))
 
     def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.key))
+        key = f"{self.key}/rank {self.rank}" if self.rank else self.key
+        return torch.Generator().manual_seed(seed_of(key))
 
     def normal_NTD(self, row_names: Sequence[str], mask_NT: Tensor, width: int, *, dtype: torch.dtype) -> Tensor:
         """Standard normal noise at real tokens and zero at padding, on the mask's device: (N, T, width)."""

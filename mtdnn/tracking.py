@@ -18,7 +18,7 @@ class Events:
 
     @contextmanager
     def open(self, *, step: int) -> Iterator[None]:
-        """While entered, scalars are written; what an earlier run left of the steps after ``step`` no longer counts."""
+        """While entered, scalars are written; what an earlier run left from ``step`` on no longer counts."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -27,7 +27,7 @@ class Events:
         if self.folder is None:
             yield
             return
-        with SummaryWriter(str(self.folder), purge_step=step + 1) as self.writer:
+        with SummaryWriter(str(self.folder), purge_step=step) as self.writer:
             yield
         self.writer = None
 

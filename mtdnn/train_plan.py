@@ -2,14 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from typing import Any, Literal
 
 from mtdnn.data.batch import Batch, epoch_batches
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.optim import Precision
+from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
+
+
+def later_option(default: Any) -> Any:
+    """An option that came after runs had been finished without it."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,10 @@ class TrainOptions:
         averages.
     :param diagnose_every: optimizer steps between two samples of the regularizers' diagnostics; None for none.
     :param patience: epochs without a better score after which training stops; None for never.
+    :param on_nan: what follows a loss or gradient that is NaN or infinite: ``stop`` with an error, the state before the
+        step saved; or ``skip`` that step.
+    :param max_skipped: steps that may be skipped, at least 0; one more stops.
+    :param num_workers: processes that make batches ahead; 0 for none.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
     """
@@ -57,6 +67,14 @@ class TrainOptions:
     patience: int | None = None
     save_every: int | None = 200
     eval_batch_size: int = 64
+    on_nan: Literal["stop", "skip"] = later_option("stop")
+    max_skipped: int = later_option(10)
+    num_workers: int = later_option(0)
+
+    def content(self) -> dict[str, Any]:
+        """What a result depends on; an option that came later counts only where it is not as before it came."""
+        later = {each.name: each.default for each in fields(self) if each.metadata.get("later")}
+        return {name: value for name, value in asdict(self).items() if name not in later or later[name] != value}
 
 
 @dataclass(frozen=True)
@@ -118,16 +136,37 @@ class Step:
     """The micro-batches of one optimizer step, each with its share of the step's loss.
 
     :param weights: factors on the tasks' losses; 1 where a task is not named.
+    :param places: of each batch in the step; they name its random numbers.
+    :param units: of each task in the step, over all processes; by default those of the batches.
     """
 
     batches: Sequence[Batch]
     weights: Mapping[str, float]
+    places: Sequence[int] = ()
+    units: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def made(
+        cls, planned: Sequence[tuple[str, list[int]]], batches: Sequence[Batch | None], weights: Mapping[str, float]
+    ) -> "Step":
+        """The step that was planned, with this process's batches; None for one that is all the others'."""
+        units = Counter[str]()
+        for task, indices in planned:
+            units[task] += len(indices)
+        own = {place: batch for place, batch in enumerate(batches) if batch is not None}
+        return cls(list(own.values()), weights, list(own), units)
+
+    def rngs(self, key: str, *, rank: int) -> list[Rng]:
+        """The random numbers of each batch."""
+        places = self.places or range(len(self.batches))
+        return [Rng(f"{key}/{place}", rank) for place in places]
 
     def shares(self) -> list[float]:
         """Units of the batch over units of its task in the step, over the step's number of tasks, x the weight."""
-        units = Counter[str]()
-        for batch in self.batches:
-            units[batch.task] += batch.num_units
+        units = Counter(self.units)
+        if not units:
+            for batch in self.batches:
+                units[batch.task] += batch.num_units
         return [
             self.weights.get(batch.task, 1.0) * batch.num_units / units[batch.task] / len(units)
             for batch in self.batches

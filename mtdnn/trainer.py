@@ -4,9 +4,9 @@ import logging
 import math
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,15 @@ from mtdnn.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from mtdnn.data.batch import Batch, make_batch
+from mtdnn.data.batch import Batch
+from mtdnn.data.loading import StepBatches, in_order
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.diagnostics import Diagnostics
+from mtdnn.distributed import ALONE, Ranks
 from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
+from mtdnn.interruptions import Interrupted, interruptions
+from mtdnn.loss_log import LossLog
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
 from mtdnn.optim import autocast_dtype, clip, freeze, make_optimizer, make_schedule
@@ -56,6 +60,7 @@ class Progress:
     best_epoch: int | None = None
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def better(self, score: float) -> bool:
         return self.best_score is None or score > self.best_score
@@ -68,6 +73,7 @@ class Trainer:
     :param validation: what selects the checkpoint; may be empty when ``select`` is ``last``.
     :param folder: where checkpoints go; None for none.
     :param events: where losses, diagnostics and validation metrics are shown while it trains.
+    :param ranks: this process among those that train the model together.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Trainer:
         folder: Path | None = None,
         events: Events | None = None,
         on_step: Callable[[int], None] | None = None,
+        ranks: Ranks = ALONE,
     ):
         if options.select == "best" and not validation:
             raise ConfigError("select: best needs a validation split; say select: last, or give one")
@@ -94,7 +101,7 @@ class Trainer:
         self.task_weights, self.events = task_weights or {}, events or Events(None)
         self.plan = Plan(train, sampler, options, seed, objective.num_updates)
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
-        self.seed, self.pad_id, self.folder, self.on_step = seed, pad_id, folder, on_step
+        self.seed, self.pad_id, self.folder, self.on_step, self.ranks = seed, pad_id, folder, on_step, ranks
         self.progress = Progress()
         if options.freeze is not None:
             freeze(model, options.freeze)
@@ -110,16 +117,26 @@ class Trainer:
         )
         self.autocast = autocast_dtype(options.precision, model.device)
         self.sites = list(dict.fromkeys(site for each in regularizers.values() for site in each.regularizer.sites))
-        self.losses: dict[str, list[float]] = defaultdict(list)
+        self.losses = LossLog([*train, *(f"{name} penalty" for name in regularizers)], ranks=ranks)
         self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.autocast or torch.float32)
 
     def run(self) -> Progress:
-        """Train to the end (or to the end of patience) and leave the selected weights in the model."""
+        """Train to the end (or to the end of patience) and leave the selected weights in the model.
+
+        :raises Interrupted: after a signal, when the step at hand is done and saved.
+        """
         self.begin()
         self.resume()
         pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
-        line = tqdm(total=self.num_steps, initial=self.progress.step, unit="step", mininterval=pause)
-        with self.events.open(step=self.progress.step), line as bar:
+        line = tqdm(
+            total=self.num_steps,
+            initial=self.progress.step,
+            unit="step",
+            mininterval=pause,
+            disable=None if self.ranks.first else True,
+        )
+        with interruptions.later(), self.events.open(step=self.progress.step), line as bar:
+            self.tell_again()
             while self.progress.epoch < self.num_epochs and not self.out_of_patience():
                 self.run_epoch(bar)
         self.select()
@@ -135,18 +152,24 @@ class Trainer:
         started = time.monotonic()
         for step in self.steps():
             before = self.progress.step
-            self.run_step(step)
+            self.take(step)
             self.progress.position += 1
             bar.update(self.progress.step - before)
-            self.show(bar, since=before)
+            self.show(bar)
+            self.tell(since=before)
             if self.on_step is not None:
                 self.on_step(self.progress.step)
-            every = self.options.save_every or math.inf
-            if self.passed(every, since=before):
+            stopped = self.ranks.any(interruptions.received is not None)
+            if stopped or self.passed(self.options.save_every or math.inf, since=before):
                 self.progress.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self.save()
+            if stopped:
+                interruptions.check(self.stopped())
         self.end_epoch(time.monotonic() - started)
+
+    def stopped(self) -> str:
+        return f"stopped at step {self.progress.step} of {self.num_steps}; the same command goes on from there"
 
     def passed(self, every: float, *, since: int) -> bool:
         """Whether a multiple of ``every`` lies in the steps after ``since``."""
@@ -154,25 +177,45 @@ class Trainer:
 
     def steps(self) -> Iterator[Step]:
         """The rest of the current epoch's optimizer steps."""
-        for batches in self.plan.epoch(self.progress.epoch)[self.progress.position :]:
-            yield Step([self.batch(*each) for each in batches], self.task_weights)
+        return self.made(self.plan.epoch(self.progress.epoch)[self.progress.position :])
 
-    def batch(self, task: str, units: list[int]) -> Batch:
-        made = make_batch(self.plan.data[task], units, self.model.head(task), pad_id=self.pad_id)
-        return made.to(self.model.device)
+    def made(self, planned: Sequence[Sequence[tuple[str, list[int]]]]) -> Iterator[Step]:
+        """Steps that were planned, with this process's units of each batch."""
+        own = [[(task, self.ranks.share(units)) for task, units in step] for step in planned]
+        heads = {task: self.model.head(task) for task in self.plan.data}
+        made = in_order(StepBatches(self.plan.data, heads, own, self.pad_id), num_workers=self.options.num_workers)
+        for step, batches in zip(planned, made, strict=True):
+            here = [None if batch is None else batch.to(self.model.device) for batch in batches]
+            yield Step.made(step, here, self.task_weights)
+
+    def take(self, step: Step) -> None:
+        """One step, or what ``on_nan`` says where it cannot be made."""
+        target = self.progress.step + self.plan.updates
+        try:
+            self.run_step(step)
+        except NonFiniteError as error:
+            self.optimizer.zero_grad()
+            self.losses.discard()
+            if self.options.on_nan == "stop" or len(self.progress.skipped) >= self.options.max_skipped:
+                if self.progress.step == target - self.plan.updates:
+                    self.save()
+                raise
+            log.warning("skipped: %s", error)
+            self.progress.skipped.append({"step": self.progress.step + 1, "reason": str(error)})
+            while self.progress.step < target:
+                self.count_step()
+        self.losses.commit()
 
     def run_step(self, step: Step) -> None:
         """SMART's lines 5 to 11 for every micro-batch; an update after the objective's last term, or after each."""
-        rngs = [Rng(f"{self.seed}/{self.progress.step}/{micro}") for micro in range(len(step.batches))]
+        rngs = step.rngs(f"{self.seed}/{self.progress.step}", rank=self.ranks.rank)
         terms = [
             self.objective.terms(self.model, batch, rng, sites=self.sites)
             for batch, rng in zip(step.batches, rngs, strict=True)
         ]
         for turn in range(1, self.objective.num_terms + 1):
             for batch, share, rng, source in zip(step.batches, step.shares(), rngs, terms, strict=True):
-                loss = self.next_loss(source, batch, rng)
-                self.check_finite(loss, batch)
-                (loss * share).backward()
+                (self.next_loss(source, batch, rng) * share).backward()
             if self.objective.updates_each_term or turn == self.objective.num_terms:
                 self.update(step)
 
@@ -180,7 +223,7 @@ class Trainer:
         """The objective's next term, with the penalties that attach to it."""
         with torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             term = next(terms)
-            self.losses[batch.task].append(float(term.loss.detach()))
+            self.losses.note(batch.task, term.loss, batch)
             if term.clean is None:
                 return term.loss * term.share
             return term.loss * term.share + sum(self.penalties(batch, term, term.clean, rng))
@@ -193,7 +236,7 @@ class Trainer:
                 continue
             source = rng.at(name)
             penalty = factor * attached.regularizer.penalty(self.model, batch, clean, source)
-            self.losses[f"{name} penalty"].append(float(penalty.detach()))
+            self.losses.note(f"{name} penalty", penalty, batch)
             if self.diagnostics.due(self.progress.step):
                 found = attached.regularizer.diagnose(self.model, batch, clean, source)
                 self.diagnostics.note(
@@ -203,40 +246,66 @@ class Trainer:
 
     def update(self, step: Step) -> None:
         """One optimizer step."""
+        self.ranks.sum_gradients(self.model.parameters())
         norm = clip(self.model.parameters(), max_norm=self.options.clip_norm or math.inf)
-        self.check_finite(norm, *step.batches)
+        self.check_finite(norm, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.schedule.step()
-        self.progress.step += 1
+        self.count_step()
         for attached in self.regularizers.values():
             attached.regularizer.after_step(self.model, step=self.progress.step)
 
-    def check_finite(self, value: Tensor, *batches: Batch) -> None:
-        if not torch.isfinite(value):
-            where = "; ".join(f"task '{batch.task}', rows {', '.join(batch.uids)}" for batch in batches)
-            raise NonFiniteError(
-                f"loss or gradient is {float(value.detach())} at step {self.progress.step + 1}: {where}. "
-                "Earlier checkpoints are kept; lower the learning rate or check these rows"
-            )
+    def count_step(self) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")  # where the first is skipped
+            self.schedule.step()
+        self.progress.step += 1
 
-    def show(self, bar: Any, *, since: int) -> None:
-        """The mean of each loss over its last 50 micro-batches: in the progress line and, now and then, as events."""
-        recent = {name: values[-50:] for name, values in self.losses.items()}
-        means = {name: sum(values) / len(values) for name, values in recent.items()}
-        shown = means | self.diagnostics.gains()
+    def check_finite(self, norm: Tensor, step: Step) -> None:
+        """NonFiniteError that names the batches whose loss is not finite; all of the step's where only the norm is."""
+        if torch.isfinite(norm):
+            return
+        found = self.losses.not_finite()
+        values = [f"{each.name} is {float(each.value)}" for each in found] or [f"the gradient's norm is {float(norm)}"]
+        batches = [each.batch for each in found] or step.batches
+        rows = [f"task '{batch.task}', rows {', '.join(batch.uids)}" for batch in batches]
+        raise NonFiniteError(
+            f"step {self.progress.step + 1}: {'; '.join(dict.fromkeys(values))}: {'; '.join(dict.fromkeys(rows))}. "
+            "Earlier checkpoints are kept; lower the learning rate, check these rows, or say train.on_nan: skip"
+        )
+
+    def show(self, bar: Any) -> None:
+        """The means of the last steps in the progress line."""
+        shown = self.losses.recent() | self.diagnostics.gains()
         bar.set_postfix_str(" ".join(f"{name}={value:.3g}" for name, value in shown.items()), refresh=False)
+
+    def tell(self, *, since: int) -> None:
+        """Events of the step that was made from ``since`` on: losses now and then, diagnostics where sampled."""
         if self.passed(EVENT_EVERY, since=since):
             rates = {"learning_rate": max(map(float, self.schedule.get_last_lr()))}
-            self.events.scalars("train", means | rates, step=self.progress.step)
+            self.events.scalars("train", self.losses.recent() | rates, step=self.progress.step)
         if self.diagnostics.due(since):
             for name, values in self.diagnostics.means(since=since).items():
                 self.events.scalars(name, values, step=self.progress.step)
 
+    def tell_validation(self, record: Mapping[str, Any]) -> None:
+        for task, metrics in record.get("validation", {}).items():
+            self.events.scalars(f"validation/{task}", metrics, step=record["step"])
+
+    def tell_again(self) -> None:
+        """The events of the last step that counts: those from it on were dropped when the events were opened."""
+        if self.progress.step == 0:
+            return
+        self.tell(since=self.progress.step - self.plan.updates)
+        for record in self.progress.history[-1:]:
+            if record["step"] == self.progress.step:
+                self.tell_validation(record)
+
     def end_epoch(self, seconds: float) -> None:
         progress = self.progress
+        evaluations = self.validate_or_stop() if self.options.select == "best" else {}
         record: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "seconds": seconds}
-        record["losses"] = {name: sum(values) / len(values) for name, values in self.losses.items()}
+        record["losses"] = self.losses.means()
         if found := self.diagnostics.means(since=progress.epoch_start):
             record["diagnostics"] = found
         for text in self.diagnostics.new_warnings(since=progress.epoch_start):
@@ -245,12 +314,10 @@ class Trainer:
         progress.epoch_start = progress.step
         progress.epoch, progress.position = progress.epoch + 1, 0
         progress.seconds += seconds
-        if self.options.select == "best":
-            evaluations = self.validate()
+        if evaluations:
             score = first_metrics(evaluations)
             record["validation"] = {task: each.metrics for task, each in evaluations.items()}
-            for task, each in evaluations.items():
-                self.events.scalars(f"validation/{task}", each.metrics, step=progress.step)
+            self.tell_validation(record)
             if progress.better(score):
                 progress.best_score, progress.best_step, progress.best_epoch = score, progress.step, progress.epoch
             log.info("epoch %d: validation %.4f", progress.epoch, score)
@@ -258,11 +325,20 @@ class Trainer:
         if progress.best_step == progress.step or self.options.save_every is None:
             self.save()
 
+    def validate_or_stop(self) -> dict[str, Evaluation]:
+        """Validation, which a signal ends at once; the steps before it are saved."""
+        try:
+            with interruptions.at_once() if self.ranks.alone else nullcontext():
+                return self.validate()
+        except Interrupted as error:
+            self.save()
+            raise Interrupted(error.number, self.stopped()) from None
+
     def validate(self) -> dict[str, Evaluation]:
         size = self.options.eval_batch_size
         with self.judged():
             return {
-                task: evaluate(self.model, data, batch_size=size, pad_id=self.pad_id)
+                task: evaluate(self.model, data, batch_size=size, pad_id=self.pad_id, ranks=self.ranks)
                 for task, data in self.validation.items()
             }
 
@@ -275,8 +351,10 @@ class Trainer:
             return
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(teacher)
-        yield
-        self.model.load_state_dict(own)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def teacher_weights(self) -> Mapping[str, Tensor] | None:
         """The average that ``evaluate: teacher`` asks for; None where the student is evaluated."""
@@ -304,7 +382,7 @@ class Trainer:
             attached.regularizer.load_state_dict(checkpoint.parts.get(f"regularizer-{name}", {}))
 
     def save(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.ranks.first:
             return
         tensors, groups = optimizer_parts(self.optimizer)
         parts = {"model": self.model.state_dict(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
@@ -316,7 +394,7 @@ class Trainer:
             "progress": vars(self.progress),
             "groups": groups,
             "schedule": schedule,
-            "losses": dict(self.losses),
+            "losses": self.losses.state(),
             "diagnostics": self.diagnostics.state(),
         }
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
@@ -330,7 +408,7 @@ class Trainer:
         self.take_up(found)
         restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
         self.schedule.load_state_dict({**self.schedule.state_dict(), **found.state["schedule"]})
-        self.losses.update(found.state["losses"])
+        self.losses.take_up(found.state["losses"])
         torch.set_rng_state(found.parts["random"]["torch"])
         self.diagnostics.take_up(found.state["diagnostics"])
         log.info("going on from step %d of %d", self.progress.step, self.num_steps)

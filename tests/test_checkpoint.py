@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtdnn.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, load_latest, save_checkpoint
-from mtdnn.errors import CheckpointError
+from mtdnn.errors import CheckpointError, StorageError
 
 
 def checkpoint(step):
@@ -84,7 +84,7 @@ def test_saving_a_step_again_never_leaves_less_than_there_was(tmp_path, monkeypa
     save_checkpoint(tmp_path, checkpoint(5))
     with monkeypatch.context() as patch:
         patch.setattr("mtdnn.checkpoint.save_file", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
-        with pytest.raises(CheckpointError, match="No space left"):
+        with pytest.raises(StorageError, match="No space left; 20 bytes are needed"):
             save_checkpoint(tmp_path, checkpoint(5))
     assert load_latest(tmp_path).step == 5
     save_checkpoint(tmp_path, checkpoint(5))

@@ -5,72 +5,27 @@ import sys
 
 import pytest
 import torch
-from support import TASKS, write_toy_data
+from toy_training import NAMES, toy_data, trainer_for
 
-from mtdnn.data.sources import find_source
-from mtdnn.data.tokenize import load_split
 from mtdnn.errors import NonFiniteError
-from mtdnn.heads.base import build_head
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
 from mtdnn.objectives.pgd import Pgd
 from mtdnn.objectives.r_drop import RDrop
-from mtdnn.objectives.standard import Standard
 from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
 from mtdnn.regularizers.base import Attached
-from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.smart import Smart
-from mtdnn.samplers.round_robin import RoundRobin
-from mtdnn.tasks import load_tasks
-from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
 from mtdnn.tracking import Events
-from mtdnn.train_plan import Step, TrainOptions
-from mtdnn.trainer import Trainer
-
-NAMES = [task.name for task in TASKS]
+from mtdnn.train_plan import Step
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    """(task definitions, splits by task) of the toy data."""
-    folder = tmp_path_factory.mktemp("toy")
-    write_toy_data(folder)
-    registry, tokenizer = load_tasks(folder), tiny_tokenizer()
-    splits = {
-        split: {
-            name: load_split(find_source(registry[name], split), build_head(registry[name]), tokenizer, max_length=32)
-            for name in NAMES
-        }
-        for split in ("train", "validation")
-    }
-    return [registry[name] for name in NAMES], splits
-
-
-def trainer_for(
-    toy, folder=None, *, tasks=NAMES, regularized=True, on_step=None, objective=None, events=None, **options
-):
-    definitions, splits = toy
-    chosen = {name: splits["train"][name] for name in tasks}
-    regularizers = {"smart": Smart(), "bregman": Bregman()} if regularized else {}
-    attached = {name: Attached(regularizer=regularizer) for name, regularizer in regularizers.items()}
-    return Trainer(
-        tiny_model(definitions, seed=1),
-        chosen,
-        {name: splits["validation"][name] for name in tasks},
-        objective=objective or Standard(),
-        regularizers=attached,
-        sampler=RoundRobin(),
-        options=TrainOptions(**{"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **options}),
-        seed=1,
-        pad_id=0,
-        folder=folder,
-        events=events,
-        on_step=on_step,
-    )
+    return toy_data(tmp_path_factory.mktemp("toy"))
 
 
 def test_training_lowers_every_tasks_loss(toy):
-    trainer = trainer_for(toy, regularized=False, epochs=6, learning_rate=3e-3, select="last")
+    trainer = trainer_for(toy, regularizers={}, epochs=6, learning_rate=3e-3, select="last")
     history = trainer.run().history
     for name in NAMES:
         assert history[-1]["losses"][name] < history[0]["losses"][name]
@@ -141,7 +96,7 @@ def test_tensorboard_shows_losses_diagnostics_and_validation_once_a_step_after_a
 
 def test_without_tensorboard_a_run_is_the_same_and_writes_no_events(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    trainer_for(toy, regularized=False, epochs=1, events=Events(tmp_path / "events")).run()
+    trainer_for(toy, regularizers={}, epochs=1, events=Events(tmp_path / "events")).run()
     assert not (tmp_path / "events").exists()
 
 
@@ -158,17 +113,17 @@ def test_shares_make_the_mean_over_tasks_of_the_mean_over_their_units(toy):
 def test_accumulated_batches_give_the_gradient_of_one_large_batch(toy):
     gradients = []
     for cuts in ([range(8)], [range(3), range(3, 8)]):
-        trainer = trainer_for(toy, tasks=["nli"], regularized=False, clip_norm=None)
+        trainer = trainer_for(toy, tasks=["nli"], regularizers={}, clip_norm=None)
         trainer.model.eval()
         trainer.update = lambda step: None
-        trainer.run_step(Step([trainer.batch("nli", list(units)) for units in cuts], {}))
+        trainer.run_step(next(trainer.made([[("nli", list(units)) for units in cuts]])))
         gradients.append(torch.cat([w.grad.flatten() for w in trainer.model.parameters() if w.grad is not None]))
     torch.testing.assert_close(*gradients)
 
 
 def test_free_at_updates_after_every_replay_and_takes_fewer_epochs(toy):
     objective = FreeAt(num_steps=2)
-    trainer = trainer_for(toy, tasks=["nli"], regularized=False, objective=objective, epochs=4, select="last")
+    trainer = trainer_for(toy, tasks=["nli"], regularizers={}, objective=objective, epochs=4, select="last")
     assert (trainer.num_epochs, trainer.num_steps) == (2, 2 * 6 * 2)
     trainer.run()
     assert trainer.progress.step == 24
@@ -224,9 +179,8 @@ def test_a_frozen_encoder_stays_as_it_was(toy):
 
 
 def test_regularizers_begin_late_and_stay_with_their_tasks(toy):
-    trainer = trainer_for(toy, regularized=False, epochs=1, select="last")
-    trainer.regularizers = {"smart": Attached(regularizer=Smart(), tasks=["sts"], after_steps=6)}
-    trainer.sites = ["embeddings"]
+    late = {"smart": Attached(regularizer=Smart(), tasks=["sts"], after_steps=6)}
+    trainer = trainer_for(toy, regularizers=late, epochs=1, select="last")
     counts = []
     penalties = trainer.penalties
     trainer.penalties = lambda batch, *rest: counts.append((batch.task, len(f := list(penalties(batch, *rest))))) or f
@@ -250,13 +204,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy)
     with torch.no_grad():
         trainer.model.head("sts").output.weight.fill_(math.inf)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    with pytest.raises(NonFiniteError, match=r"at step 1: task 'sts', rows train\d+"):
+    with pytest.raises(NonFiniteError, match=r"step 1: sts is (nan|inf).*: task 'sts', rows train\d+"):
         trainer.run()
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
 
 
 def test_patience_ends_the_run_and_the_best_weights_are_taken(toy, tmp_path):
-    trainer = trainer_for(toy, tmp_path, regularized=False, epochs=8, patience=1, learning_rate=1e-9)
+    trainer = trainer_for(toy, tmp_path, regularizers={}, epochs=8, patience=1, learning_rate=1e-9)
     progress = trainer.run()
     assert progress.epoch < 8
     best = [each["validation"] for each in progress.history if each["epoch"] == progress.best_epoch]

@@ -46,11 +46,24 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and its own exit code, without a traceback."""
+    """Run the command line; what goes wrong is one message and its own exit code, without a traceback."""
+    from mtdnn.interruptions import Interrupted, interruptions
+
     try:
-        app()
+        with interruptions.caught():
+            app()
+    except Interrupted as stopped:
+        typer.secho(str(stopped), fg="yellow", err=True)
+        sys.exit(stopped.exit_code)
     except MtdnnError as error:
         if DEBUG in sys.argv:
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if DEBUG in sys.argv:
+            raise
+        from mtdnn.crash import OWN_FAULT, write_crash_report
+
+        typer.secho(f"a fault of mtdnn's own: {write_crash_report(error)}", fg="red", err=True)
+        sys.exit(OWN_FAULT)

@@ -28,17 +28,24 @@ def run(
         list[str],
         typer.Option("--cluster-option", help="A parameter of submitit, as timeout_min=240; repeatable."),
     ] = [],  # noqa: B006
+    allow: Annotated[
+        list[str], typer.Option(help="A key in which work that is there may differ, as train.epochs; repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Train every stage, task, fraction and seed of an experiment that is not done yet."""
     from mtdnn.cli.show import open_log, print_plan, print_results
     from mtdnn.config import find_experiment, load_experiment
+    from mtdnn.distributed import join_ranks
+    from mtdnn.errors import ConfigError
     from mtdnn.experiment import Experiment
     from mtdnn.plan import choose
     from mtdnn.tasks import load_tasks
 
     config = load_experiment(find_experiment(experiment), overrides=overrides)
     folder = out or Path("runs", config.name)
-    job = Experiment(config, load_tasks(task_folder(task_defs)), out=folder, data_dir=data_dir)
+    ranks = join_ranks()
+    tasks = load_tasks(task_folder(task_defs))
+    job = Experiment(config, tasks, out=folder, data_dir=data_dir, ranks=ranks, allowed=allow)
     chosen = choose(
         job.cells,
         only=only,
@@ -50,13 +57,13 @@ def run(
         return
     open_log()
     executor = executor_of(jobs, cluster, cluster_options, folder)
-    job.check()
-    pending = job.pending(chosen)
+    if not ranks.alone and not executor.alone:
+        raise ConfigError("several processes train each cell together; leave --jobs and --cluster out")
     try:
         job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
     finally:
-        if done := job.results():
-            print_results(done, folder, trained=sum(job.result(cell) is not None for cell in pending))
+        if ranks.first and job.worked_on is not None and (done := job.results()):
+            print_results(done, folder, trained=sum(job.result(cell) is not None for cell in job.worked_on))
 
 
 def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":
