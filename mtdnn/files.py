@@ -72,7 +72,8 @@ def require_space(folder: Path, num_bytes: int, *, purpose: str) -> None:
 def write_manifest(folder: Path, *, format: int) -> None:
     """``manifest.json`` with the SHA-256 of every file of a folder, and all of it on the disk."""
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    write_json(folder / MANIFEST, {"format": format, "files": hashes})
+    text = json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         flush(path)
 

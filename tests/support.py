@@ -1,5 +1,6 @@
 """Small tasks, models and batches that the tests share."""
 
+import itertools
 import json
 import os
 import random
@@ -184,3 +185,18 @@ def write_toy_experiment(folder: Path, *, text: str = EXPERIMENT, **data: Any) -
     path = folder / "toy.yaml"
     path.write_text(text)
     return path
+
+
+def pairwise(options: dict[str, list[Any]], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Few combinations in which every two values of two options meet (greedy, over random candidates)."""
+    names, rng = list(options), random.Random(seed)
+    open_pairs = {((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in options[a] for y in options[b]}
+    chosen = []
+    while open_pairs:
+        (a, x), (b, y) = min(open_pairs, key=str)
+        candidates = [{**{n: rng.choice(options[n]) for n in names}, a: x, b: y} for _ in range(60)]
+        covered = [{pair for pair in open_pairs if all(c[n] == v for n, v in pair)} for c in candidates]
+        best = max(range(60), key=lambda i: len(covered[i]))
+        chosen.append(candidates[best])
+        open_pairs -= covered[best]
+    return chosen

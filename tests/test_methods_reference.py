@@ -1,12 +1,12 @@
 """Every method against its slow, independent float64 reference: value, perturbation and gradient."""
 
 import itertools
-import random
 
 import numpy as np
 import pytest
 import torch
 from reference import label_seeking, r_drop, random_noise, smart, vat
+from support import pairwise
 from toy_reference import KINDS, RNG, Toy, assert_close, reference_weights
 
 from mtdnn.objectives.free_at import FreeAt
@@ -31,21 +31,6 @@ SMART_OPTIONS = {
     "scale": ["absolute", "rms"],
     "dropout": ["replay", "independent", "off"],
 }
-
-
-def pairwise(options: dict[str, list], *, seed: int = 0) -> list[dict]:
-    """Few combinations in which every two values of two options meet (greedy, over random candidates)."""
-    names, rng = list(options), random.Random(seed)
-    open_pairs = {((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in options[a] for y in options[b]}
-    chosen = []
-    while open_pairs:
-        (a, x), (b, y) = min(open_pairs, key=str)
-        candidates = [{**{n: rng.choice(options[n]) for n in names}, a: x, b: y} for _ in range(60)]
-        covered = [{pair for pair in open_pairs if all(c[n] == v for n, v in pair)} for c in candidates]
-        best = max(range(60), key=lambda i: len(covered[i]))
-        chosen.append(candidates[best])
-        open_pairs -= covered[best]
-    return chosen
 
 
 def test_every_pair_of_options_meets():

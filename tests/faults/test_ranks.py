@@ -1,0 +1,73 @@
+"""Two processes that train one model together, under ``torchrun``."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faults.work import toy_folder, until
+from support import own_process
+
+
+def torchrun(*arguments, count=2, **options):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    environment = own_process()
+    environment["PYTHONPATH"] += f"{os.pathsep}{environment['PYTHONPATH']}/tests"
+    return subprocess.Popen([*command, *map(str, arguments)], env=environment, text=True, **options)
+
+
+@pytest.mark.fault("P1")
+@pytest.mark.parametrize(("dtype", "bar"), [("float64", 1e-9), ("float32", 1e-5)])
+def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, dtype, bar, tried):
+    results = []
+    for count in (1, 2):
+        out = tmp_path / f"{count}.json"
+        process = torchrun("-m", "faults.ranks", tmp_path / f"data{count}", dtype, out, count=count)
+        assert process.wait(240) == 0
+        results.append(json.loads(out.read_text()))
+    one, two = results
+    assert len(one["losses"]["nli"]) >= 2
+    assert sum(map(len, one["losses"].values())) >= 40  # 20 steps, each with its losses and penalties
+    largest = 0.0
+    for name, values in one["losses"].items():
+        assert values
+        for a, b in zip(values, two["losses"][name], strict=True):
+            largest = max(largest, abs(a - b) / max(abs(a), 1e-3))
+    assert largest < bar
+    assert two["metrics"] == pytest.approx(one["metrics"], rel=10 * bar)
+    assert two["units"] == one["units"]
+    tried(20, f"{dtype}: largest relative difference of a loss {largest:.1e}, same metrics")
+
+
+@pytest.mark.fault("P1")
+def test_a_killed_rank_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tmp_path, tried):
+    folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
+    arguments = ["-m", "mtdnn", "run", folder / "toy.yaml", "--task-defs", folder / "tasks", "--out", out]
+    process = torchrun(*arguments, "--set", "train.epochs=3", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    until(lambda: list(out.glob("smart/joint/joint/full/1/checkpoint/step-*")), timeout=180)
+    (victim,) = [pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1"]
+    os.kill(victim, signal.SIGKILL)
+    started = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    seconds = time.monotonic() - started
+    assert process.returncode != 0, told
+    assert seconds < 30
+    again = torchrun(*arguments, "--set", "train.epochs=3", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    _, told = again.communicate(timeout=240)
+    assert again.returncode == 0, told
+    assert (out / "smart/finetune/nli/full/1/results.json").is_file()
+    tried(1, f"the other process ended after {seconds:.0f} s; the same command went on to the end")
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return [int(each) for each in found.stdout.split()]
+
+
+def environment_of(pid):
+    text = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8")
+    return dict(each.split("=", 1) for each in text.split("\0") if "=" in each)
