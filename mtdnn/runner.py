@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mtdnn.errors import ConfigError
+from mtdnn.interruptions import Interrupted
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
@@ -75,17 +76,33 @@ class Processes(Executor):
         if jobs < 1:
             raise ConfigError(f"--jobs must be at least 1, got {jobs}")
         self.pool = ThreadPoolExecutor(jobs)
+        self.processes: list[Any] = []
         SERVER.set_forkserver_preload(["mtdnn.experiment"])
 
     @contextmanager
     def open(self) -> Iterator[None]:
+        """Ended by a signal, it ends its processes, which save where they are."""
         try:
             yield
+        except Interrupted:
+            for process in self.processes:
+                process.terminate()
+            raise
         finally:
             self.pool.shutdown(cancel_futures=True)
 
     def submit(self, work: Work) -> Handle:
-        return self.pool.submit(in_own_process, work)
+        return self.pool.submit(self._in_own_process, work)
+
+    def _in_own_process(self, work: Work) -> None:
+        """Do the work in a fresh process; WorkerError when it dies."""
+        process = SERVER.Process(target=work)
+        process.start()
+        self.processes.append(process)
+        process.join()
+        self.processes.remove(process)
+        if process.exitcode:
+            raise WorkerError(ending(process.exitcode))
 
 
 class Cluster(Executor):
@@ -113,15 +130,6 @@ class Cluster(Executor):
 
 class WorkerError(RuntimeError):
     """A process ended before its work did."""
-
-
-def in_own_process(work: Work) -> None:
-    """Do the work in a fresh process; WorkerError when it dies."""
-    process = SERVER.Process(target=work, daemon=True)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise WorkerError(ending(process.exitcode))
 
 
 def ending(exitcode: int) -> str:
