@@ -44,9 +44,18 @@ class NonFiniteError(MtdnnError):
 
 
 class RunError(MtdnnError):
-    """Some of a run's work failed; what did not depend on it was done."""
+    """Some of a run's work failed; what did not depend on it was done.
+
+    :param causes: what failed; where all have one exit code, it is this error's too.
+    """
 
     exit_code = 8
+
+    def __init__(self, text: str, causes: Iterable[Exception] = ()):
+        super().__init__(text)
+        codes = {getattr(cause, "exit_code", self.exit_code) for cause in causes}
+        if len(codes) == 1:
+            (self.exit_code,) = codes
 
 
 class StorageError(MtdnnError):

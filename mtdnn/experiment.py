@@ -20,7 +20,7 @@ from mtdnn.data.tokenize import TaskSplit
 from mtdnn.data.units import read_units
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
-from mtdnn.errors import ConfigError, RunError, faults_of, listed
+from mtdnn.errors import ConfigError, MtdnnError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
 from mtdnn.heads.base import build_head, copy_head
@@ -95,11 +95,12 @@ class CellWork:
 
 
 def run_or_exit(work: Work) -> None:
-    """Do the work of a process; its status tells the signal that ended it."""
+    """Do the work of a process; its status tells what ended it."""
     try:
         work()
-    except Interrupted as stopped:
-        sys.exit(stopped.exit_code)
+    except (Interrupted, MtdnnError) as ended:
+        log.error("%s", ended)
+        sys.exit(ended.exit_code)
 
 
 class Experiment:
@@ -162,7 +163,7 @@ class Experiment:
 
         failed, waiting = run_graph(needs, work, place)
         if failed:
-            raise RunError(self.told(failed, waiting, of=len(pending)))
+            raise RunError(self.told(failed, waiting, of=len(pending)), failed.values())
         return self.results()
 
     def check(self) -> None:

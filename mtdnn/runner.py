@@ -102,7 +102,7 @@ class Processes(Executor):
         process.join()
         self.processes.remove(process)
         if process.exitcode:
-            raise WorkerError(ending(process.exitcode))
+            raise WorkerError(process.exitcode)
 
 
 class Cluster(Executor):
@@ -130,6 +130,11 @@ class Cluster(Executor):
 
 class WorkerError(RuntimeError):
     """A process ended before its work did."""
+
+    def __init__(self, status: int):
+        super().__init__(ending(status))
+        if status > 1:
+            self.exit_code = status
 
 
 def ending(exitcode: int) -> str:

@@ -5,8 +5,8 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,22 +150,23 @@ class Trainer:
 
     def run_epoch(self, bar: Any) -> None:
         started = time.monotonic()
-        for step in self.steps():
-            before = self.progress.step
-            self.take(step)
-            self.progress.position += 1
-            bar.update(self.progress.step - before)
-            self.show(bar)
-            self.tell(since=before)
-            if self.on_step is not None:
-                self.on_step(self.progress.step)
-            stopped = self.ranks.any(interruptions.received is not None)
-            if stopped or self.passed(self.options.save_every or math.inf, since=before):
-                self.progress.seconds += time.monotonic() - started
-                started = time.monotonic()
-                self.save()
-            if stopped:
-                interruptions.check(self.stopped())
+        with closing(self.steps()) as steps:
+            for step in steps:
+                before = self.progress.step
+                self.take(step)
+                self.progress.position += 1
+                bar.update(self.progress.step - before)
+                self.show(bar)
+                self.tell(since=before)
+                if self.on_step is not None:
+                    self.on_step(self.progress.step)
+                stopped = self.ranks.any(interruptions.received is not None)
+                if stopped or self.passed(self.options.save_every or math.inf, since=before):
+                    self.progress.seconds += time.monotonic() - started
+                    started = time.monotonic()
+                    self.save()
+                if stopped:
+                    interruptions.check(self.stopped())
         self.end_epoch(time.monotonic() - started)
 
     def stopped(self) -> str:
@@ -175,18 +176,19 @@ class Trainer:
         """Whether a multiple of ``every`` lies in the steps after ``since``."""
         return since // every < self.progress.step // every
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step]:
         """The rest of the current epoch's optimizer steps."""
         return self.made(self.plan.epoch(self.progress.epoch)[self.progress.position :])
 
-    def made(self, planned: Sequence[Sequence[tuple[str, list[int]]]]) -> Iterator[Step]:
+    def made(self, planned: Sequence[Sequence[tuple[str, list[int]]]]) -> Generator[Step]:
         """Steps that were planned, with this process's units of each batch."""
         own = [[(task, self.ranks.share(units)) for task, units in step] for step in planned]
         heads = {task: self.model.head(task) for task in self.plan.data}
-        made = in_order(StepBatches(self.plan.data, heads, own, self.pad_id), num_workers=self.options.num_workers)
-        for step, batches in zip(planned, made, strict=True):
-            here = [None if batch is None else batch.to(self.model.device) for batch in batches]
-            yield Step.made(step, here, self.task_weights)
+        batches = StepBatches(self.plan.data, heads, own, self.pad_id)
+        with closing(in_order(batches, num_workers=self.options.num_workers)) as made:
+            for step, found in zip(planned, made, strict=True):
+                here = [None if batch is None else batch.to(self.model.device) for batch in found]
+                yield Step.made(step, here, self.task_weights)
 
     def take(self, step: Step) -> None:
         """One step, or what ``on_nan`` says where it cannot be made."""

@@ -1,6 +1,6 @@
 """The batches of a training in their order, made in this process or ahead of it in others."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class StepBatches(Dataset[list[Batch | None]]):
         ]
 
 
-def in_order(batches: StepBatches, *, num_workers: int) -> Iterator[list[Batch | None]]:
-    """Every step's batches, in order.
+def in_order(batches: StepBatches, *, num_workers: int) -> Generator[list[Batch | None]]:
+    """Every step's batches, in order; closing it ends the processes.
 
     :param num_workers: processes that make them ahead; 0 for none.
     """

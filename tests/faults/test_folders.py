@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.work import Process, command_line, run_toy, toy_folder, toy_job, until
+from faults.work import Process, command_line, run_toy, signalled_twice, toy_folder, toy_job, until
 from support import own_process
 
 from mtdnn.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -200,10 +200,11 @@ def test_a_second_signal_ends_at_once_and_nothing_is_corrupt(tmp_path, tried):
     process.send(signal.SIGTERM)
     status = process.wait(30)
     assert status in (143, -signal.SIGTERM)
-    with_damage = load_latest(out / "smart/joint/joint/full/1/checkpoint")
-    assert with_damage.step >= 1
+    assert load_latest(out / "smart/joint/joint/full/1/checkpoint").step >= 1
     run_toy(folder, out)
-    tried(1, f"two signals: status {status}, the checkpoint is whole, the run went on to its end")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert Process(signalled_twice, number).wait(30) == -number
+    tried(3, f"two signals: status {status}, the checkpoint is whole, the run went on to its end")
 
 
 @pytest.mark.fault("R5")

@@ -21,7 +21,7 @@ METHODS = {
     "standard": {"regularizers": {}},
     "smart": {"regularizers": {"smart": Attached(regularizer=Smart())}},
     "bregman": {"regularizers": {"bregman": Attached(regularizer=Bregman())}},
-    "rapt": {"regularizers": {"rapt": Attached(regularizer=Rapt())}},
+    "rapt": {"regularizers": {"rapt": Attached(regularizer=Rapt(max_layer=2))}},
     "freelb": {"regularizers": {}, "objective": FreeLb()},
 }
 OPTIONS = {

@@ -93,6 +93,17 @@ def command_line(*arguments: object) -> None:
     main()
 
 
+def signalled_twice(number: int) -> None:
+    """Keep one signal for later, then get a second."""
+    from mtdnn.interruptions import interruptions
+
+    with interruptions.caught(), interruptions.later():
+        os.kill(os.getpid(), number)
+        assert interruptions.received == number
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+
 def until(condition: Callable[[], Any], *, timeout: float = 60) -> None:
     """Wait for it."""
     end = time.monotonic() + timeout
