@@ -3,10 +3,12 @@
 import math
 import sys
 
+import cold_reader
 import pytest
 import torch
 from toy_training import NAMES, toy_data, trainer_for
 
+from mtdnn.checkpoint import list_checkpoints, load_checkpoint
 from mtdnn.errors import NonFiniteError
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
@@ -268,3 +270,23 @@ def test_precision_auto_looks_at_the_hardware(monkeypatch):
     assert autocast_dtype("auto", torch.device("meta")) is None
     assert autocast_dtype("bf16", torch.device("cpu")) == torch.bfloat16
     assert autocast_dtype("fp32", torch.device("cuda")) is None
+
+
+def test_a_reader_of_the_format_page_alone_finds_the_weights_and_the_optimizer_s_state(toy, tmp_path):
+    trainer = trainer_for(toy, tmp_path, tasks=["nli"], epochs=1, save_every=5)
+    trainer.run()
+    step, folder = list_checkpoints(tmp_path)[0]
+    state, parts = cold_reader.read(folder)
+    assert (state["step"], step) == (6, 6)
+    weights = load_checkpoint(folder).parts["model"]
+    assert {name: tuple(each.shape) for name, each in parts["model"].items()} == {
+        name: tuple(each.shape) for name, each in trainer.model.state_dict().items()
+    }
+    assert all((parts["model"][name] == each.numpy()).all() for name, each in weights.items())
+    numbers = [number for group in state["groups"] for number in group["params"]]
+    assert {f"{number}.exp_avg" for number in numbers} <= set(parts["optimizer"])
+    assert set(parts) == {"model", "optimizer", "random", "regularizer-bregman"}
+    damage = folder / "state.json"
+    damage.write_text(damage.read_text().replace("6", "7", 1))
+    with pytest.raises(ValueError, match=r"state\.json is damaged"):
+        cold_reader.read(folder)
