@@ -224,7 +224,10 @@ def test_all_bad_data_files_are_named_before_anything_is_trained(tmp_path, monke
 
 
 def test_differences_name_every_key_that_changed():
-    assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}}) == ["a.c: 2 -> 4", "d: 3 -> None"]
+    found = differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}})
+    assert list(map(str, found)) == ["a.c: 2 -> 4", "d: 3 -> None"]
+    assert [each.is_one_of(["a", "e"]) for each in found] == [True, False]
+    assert [each.is_one_of(["a.c", "d.e"]) for each in found] == [True, False]
 
 
 def test_a_cosine_stage_trains_nothing_and_scores_both_splits(tmp_path):

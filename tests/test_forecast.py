@@ -38,15 +38,16 @@ def job(tmp_path):
 def test_steps_and_visits_are_told_exactly(job, monkeypatch):
     told = {str(each.cell): each for each in forecast(job, job.cells, probe=False)}
     batches, units = defaultdict(Counter), defaultdict(Counter)
-    take = Trainer.batch
+    run_step = Trainer.run_step
 
-    def counted(self, task, chosen):
+    def counted(self, step):
         cell = str(self.folder.parent.relative_to(job.out))
-        batches[cell][task] += 1
-        units[cell].update((task, index) for index in chosen)
-        return take(self, task, chosen)
+        for batch in step.batches:
+            batches[cell][batch.task] += 1
+            units[cell].update((batch.task, uid) for uid in batch.uids)
+        return run_step(self, step)
 
-    monkeypatch.setattr(Trainer, "batch", counted)
+    monkeypatch.setattr(Trainer, "run_step", counted)
     results = job.run()
     assert len(results) == len(told) == 4
     for cell, result in zip(job.cells, results, strict=True):
