@@ -66,7 +66,7 @@ def stopped_at(step):
 def test_a_run_that_is_stopped_at_any_step_ends_the_same(toy, tmp_path, options, times, tried):
     method, *_ = options.values()
     others = {name: value for name, value in options.items() if name != "method"}
-    given = {**METHODS[method], **others, "save_every": 1, "diagnose_every": 3, "patience": 1}
+    given = {**METHODS[method], **others, "batch_size": 16, "save_every": 1, "diagnose_every": 3, "patience": 1}
     whole = trainer_for(toy, tmp_path / "whole", **given)
     whole.run()
     facts, weights = outcome(whole)
