@@ -347,8 +347,9 @@ def test_analyse_max_layer_reads_what_a_run_left(trained, mtdnn, tmp_path):
     assert "no system of this run has RAPT" in err
     results = json.loads((folder / "out/mtdnn/joint/joint/full/1/results.json").read_text())
     results["inputs"]["stage"]["regularizers"] = [{"type": "rapt", "max_layer": 2}]
-    (tmp_path / "mtdnn/joint").mkdir(parents=True)
-    (tmp_path / "mtdnn/joint/results.json").write_text(json.dumps(results))
+    cell = tmp_path / "mtdnn/joint/joint/full/1"
+    cell.mkdir(parents=True)
+    (cell / "results.json").write_text(json.dumps(results))
     code, out, _ = mtdnn("analyse", "max-layer", tmp_path)
     assert code == 0
     assert re.search(r"joint +│ nli +│ +│ accuracy +│ 2 ", out)

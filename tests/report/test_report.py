@@ -16,7 +16,7 @@ from mtdnn.report.comparison import against_first, compare_systems
 from mtdnn.report.figures import Curve, Panel
 from mtdnn.report.study import Study
 from mtdnn.report.svg import round_ticks, svg
-from mtdnn.report.table import Table
+from mtdnn.report.table import Table, in_markdown, write_csv
 from mtdnn.report.write import write_report
 from mtdnn.runs import read_run, read_runs
 from mtdnn.statistics import mcnemar
@@ -172,7 +172,8 @@ def test_a_panel_is_well_formed_svg_with_its_words_and_a_sentence():
     curve = Curve(name="a < b", x=[1, 10, 100], y=[0.1, 0.5, 0.4], spread=[0.0, 0.1, 0.1], band=True)
     root = ET.fromstring(svg(Panel(title="t & u", x_label="x", y_label="y", curves=[curve], log_x=True)))
     assert root.attrib["aria-label"] == "t & u: y over x. a < b from 0.1 at 1 to 0.4 at 100"
-    places = [float(dot.attrib["cx"]) for dot in root.iter("circle")]
+    dots = [each for each in root.iter("path") if each.attrib["class"] == "dot c0"]
+    places = [float(dot.attrib["transform"].removeprefix("translate(").split(",")[0]) for dot in dots]
     assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.2)  # equal ratios
     assert [title.text for title in root.iter("title")][1] == "a < b: 0.5 at 10"
     assert svg(Panel(title="", x_label="", y_label="", curves=[Curve(name="one", x=[1.0], y=[2.0])]))
@@ -186,10 +187,32 @@ def test_ticks_are_round_numbers(low, high, ticks):
 def test_a_table_escapes_what_its_formats_read_as_their_own():
     table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
-    assert table.markdown().splitlines()[2] == r"| x y | \\_&lt;b> |"
+    assert table.markdown().splitlines()[2] == r"| x y | \\\_&lt;b> |"
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
     assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("smart_mtdnn at 5 % (n = 3)", "smart_mtdnn at 5 % (n = 3)"),
+        ("# a *b* _c_\n`d`", r"\# a \*b\* \_c\_ \`d\`"),
+        ("[x](y) <b> &lt; R&D", r"\[x\](y) &lt;b> \&lt; R&D"),
+        ("1. one ~~two~~ $x$", r"1\. one \~\~two\~\~ \$x\$"),
+        ("- item", r"\- item"),
+    ],
+)
+def test_markdown_shows_text_as_it_is(text, escaped):
+    assert in_markdown(text) == escaped
+
+
+def test_a_table_is_written_as_csv_with_its_folder_and_a_place_that_cannot_be_is_named(tmp_path):
+    table = Table(name="t", title="", header=["x", "y"], rows=[(1, "a,b")])
+    path = write_csv(table, tmp_path / "new/a.csv")
+    assert path.read_text() == 'x,y\n1,"a,b"\n'
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_csv(table, path / "a.csv")
 
 
 def test_stages_come_in_the_experiments_order_and_cosine_is_no_baseline(tmp_path):
