@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mtdnn.baseline import Constant, flat
 from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit
@@ -147,8 +148,8 @@ class Experiment:
         self.data.check(self.config.tasks())
 
     def write_about(self) -> None:
-        """What the report needs besides results: the experiment's name, and the texts of the evaluated examples."""
-        about = {"name": self.config.name, "description": self.config.description}
+        """What the report needs besides results: the experiment's name, its tasks' targets, the evaluated texts."""
+        about = {"name": self.config.name, "description": self.config.description, "training": self.training_targets()}
         folder = self.out / "examples"
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomically(self.out / "experiment.json", about)
@@ -158,6 +159,11 @@ class Experiment:
                 if self.data.labelled(task, split) and not path.is_file():
                     units, _ = read_units(self.data.source(task, split), self.data.head(task))
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
+
+    def training_targets(self) -> dict[str, dict[str, float]]:
+        """Each task's most frequent and mean target, of all its training rows."""
+        labelled = [task for task in self.config.tasks() if self.data.labelled(task, "train")]
+        return {task: Constant.of(flat(self.data.split(task, "train").targets)).facts() for task in labelled}
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         by_path = {cell.path: cell for cell in self.cells}

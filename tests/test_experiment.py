@@ -49,6 +49,15 @@ def test_every_cell_has_a_result_with_its_metrics_and_data_counts(done):
     assert set(rows[0]) == {"uid", "prediction", "label", "probabilities", "target"}
 
 
+def test_the_training_rows_targets_are_kept_for_the_report(done):
+    folder, _ = done
+    found = json.loads((folder / "out/experiment.json").read_text())["training"]
+    labels = [json.loads(line)["label"] for line in (folder / "tasks/nli-train.jsonl").read_text().splitlines()]
+    counts = [labels.count(name) for name in ("no", "maybe", "yes")]
+    assert found["nli"]["most_frequent"] == counts.index(max(counts))
+    assert found["rank"]["mean"] == pytest.approx(1 / 3)
+
+
 def test_a_second_run_trains_nothing(done, monkeypatch):
     folder, results = done
     monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained again"))

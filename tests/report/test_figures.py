@@ -1,6 +1,7 @@
 """Plots where there is something that draws them."""
 
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -22,6 +23,16 @@ def test_a_plot_is_a_png_and_an_svg_and_the_same_numbers_give_the_same_bytes(tmp
     assert b"<svg" in paths[1].read_bytes()
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in draw([PANEL, PANEL], tmp_path / "r_0.1")] == first
+
+
+def test_many_panels_take_several_rows(tmp_path):
+    pytest.importorskip("matplotlib")
+    widths = []
+    for count in (3, 7):
+        size = ET.parse(draw([PANEL] * count, tmp_path / f"{count}")[1]).getroot().attrib["viewBox"].split()
+        widths.append((float(size[2]), float(size[3])))
+    assert widths[1][0] == widths[0][0]
+    assert widths[1][1] == pytest.approx(3 * widths[0][1])
 
 
 def test_without_matplotlib_there_is_no_plot_and_no_error(tmp_path, monkeypatch):
