@@ -27,7 +27,7 @@ from mtdnn.metrics.base import METRICS
 from mtdnn.model import MultiTaskModel, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells
-from mtdnn.pretrained import architecture_of, fresh_model, weights_of
+from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
@@ -340,7 +340,7 @@ class Experiment:
         staged = folder.with_name(".staged-model")
         shutil.rmtree(staged, ignore_errors=True)
         model.save_pretrained(staged)
-        self.data.tokenizer.save_pretrained(staged)
+        tokenizer_of(self.config.encoder).save_pretrained(staged)  # ours may bear what it last tokenised with
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
 

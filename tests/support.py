@@ -184,3 +184,11 @@ def write_toy_experiment(folder: Path, *, text: str = EXPERIMENT, **data: Any) -
     path = folder / "toy.yaml"
     path.write_text(text)
     return path
+
+
+def untimed(results: Any) -> Any:
+    """The results without what a clock says."""
+    timed = ("wall_seconds", "train_seconds", "seconds")
+    if isinstance(results, dict):
+        return {key: untimed(value) for key, value in results.items() if key not in timed}
+    return [untimed(each) for each in results] if isinstance(results, list) else results

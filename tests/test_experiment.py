@@ -1,15 +1,12 @@
-"""Stages x tasks x fractions x seeds: the plan, skipping what is done, leaks, and being killed."""
+"""Stages x tasks x fractions x seeds: the plan, skipping what is done, leaks."""
 
 import json
-import subprocess
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import EXPERIMENT, MTDNN, own_process, write_toy_experiment
+from support import EXPERIMENT, write_toy_experiment
 
 from mtdnn.cell_folder import differences
 from mtdnn.config import load_experiment
@@ -314,40 +311,3 @@ def test_rows_of_ranking_groups_add_up(tmp_path):
     assert counts["without_loss"] == 3
     left_out = counts["without_loss"] + counts["leaks_dropped"] + counts["candidates_cut"]
     assert counts["rows"] == counts["trained_on"] + left_out
-
-
-@contextmanager
-def running(folder, out):
-    """``mtdnn run`` of the toy experiment as its own process, its output in a file."""
-    options = ["--task-defs", str(folder / "tasks"), "--out", str(out), "--set", "train.save_every=2", "--seeds", "1"]
-    command = [*MTDNN, "run", str(folder / "toy.yaml"), *options]
-    with (
-        (folder / "output.txt").open("w") as output,
-        subprocess.Popen(command, env=own_process(), stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        yield process
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_the_joint_stage_ends_with_bit_identical_weights_and_metrics(tmp_path):
-    write_toy_experiment(tmp_path, rows=160)
-    joint = "mtdnn/joint/joint/full/1"
-    with running(tmp_path, tmp_path / "killed") as process:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "killed" / joint / "checkpoint").glob("step-*")):
-            assert time.monotonic() < deadline
-            assert process.poll() is None, (tmp_path / "output.txt").read_text()
-            time.sleep(0.02)
-        process.kill()
-    assert not (tmp_path / "killed" / joint / "results.json").exists()
-    for out in ("killed", "whole"):
-        with running(tmp_path, tmp_path / out) as process:
-            assert process.wait(timeout=300) == 0, (tmp_path / "output.txt").read_text()
-    results = []
-    for out in ("killed", "whole"):
-        paths = sorted((tmp_path / out).glob("*/*/*/*/*/results.json"))
-        results.append([json.loads(path.read_text())["metrics"] for path in paths])
-        results.append(load_file(tmp_path / out / joint / "model/model.safetensors"))
-    assert results[0] == results[2]
-    assert len(results[0]) == 5
-    assert all(torch.equal(results[1][name], results[3][name]) for name in results[3])
