@@ -19,8 +19,9 @@ LATEX = {
     "→": r"$\rightarrow$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-# Punctuation that Markdown reads: anywhere, at the edge of a word, before an entity's name, at a paragraph's start.
-MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|^[#>+-]|(?<=^\d)[.)]")
+# Punctuation that Markdown reads: anywhere, at the edge of a word, before an entity's name; and what begins a block.
+MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
+BLOCK = re.compile(r"^(\d*)([#>+-]|(?<=\d)[.)])(?=\s)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,9 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        rows = [self.header, ["---"] * len(self.header), *self.rows]
-        lines = ["| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows]
-        return "\n".join(lines) + "\n"
+        rule = ["---"] * len(self.header)
+        head, *body = ([in_markdown(cell) for cell in row] for row in [self.header, *self.rows])
+        return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])
 
     def csv(self) -> str:
         file = io.StringIO()
@@ -73,9 +74,14 @@ def write_csv(table: Table, path: Path) -> Path:
 
 
 def in_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line: in a paragraph, a heading or a cell."""
+    """Text that Markdown shows as it is, on one line, in a heading or a cell."""
     line = MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
     return line.replace("<", "&lt;")
+
+
+def paragraph(text: str) -> str:
+    """Text that Markdown shows as it is, as a paragraph: no list, no quotation, no heading."""
+    return BLOCK.sub(r"\1\\\2", in_markdown(text))
 
 
 def _in_latex(text: str) -> str:

@@ -19,7 +19,7 @@ from mtdnn.report.sections.results import differences, results
 from mtdnn.report.sections.transfer import transfer
 from mtdnn.report.study import Section, Study
 from mtdnn.report.svg import key, svg
-from mtdnn.report.table import in_markdown
+from mtdnn.report.table import in_markdown, paragraph
 from mtdnn.runs import read_runs
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
@@ -73,11 +73,11 @@ def markdown(sections: Sequence[Section], *, title: str, figures: Sequence[str])
     """
     parts = [f"# {in_markdown(title)}"]
     for section in sections:
-        parts += [f"## {in_markdown(section.title)}", *map(in_markdown, section.text)]
+        parts += [f"## {in_markdown(section.title)}", *map(paragraph, section.text)]
         parts += [f"![{section.title}]({path})" for path in figures if Path(path).stem == section.name]
         for table in section.tables:
             parts += [f"### {in_markdown(table.title)}", table.markdown().rstrip()]
-            parts += [in_markdown(table.note)] if table.note else []
+            parts += [paragraph(table.note)] if table.note else []
     return "\n\n".join(parts) + "\n"
 
 

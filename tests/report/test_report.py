@@ -17,7 +17,7 @@ from mtdnn.report.figures import Curve, Panel
 from mtdnn.report.sections.curves import learning_curves
 from mtdnn.report.study import Study
 from mtdnn.report.svg import key, round_ticks, svg
-from mtdnn.report.table import Table, in_markdown, write_csv
+from mtdnn.report.table import Table, paragraph, write_csv
 from mtdnn.report.write import write_report
 from mtdnn.runs import read_run, read_runs
 from mtdnn.statistics import mcnemar
@@ -235,6 +235,7 @@ def test_ticks_are_round_numbers(low, high, ticks):
 def test_a_table_escapes_what_its_formats_read_as_their_own():
     table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
+    assert table.markdown().splitlines()[1] == "| --- | --- |"
     assert table.markdown().splitlines()[2] == r"| x y | \\\_&lt;b> |"
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
@@ -246,13 +247,14 @@ def test_a_table_escapes_what_its_formats_read_as_their_own():
     [
         ("smart_mtdnn at 5 % (n = 3)", "smart_mtdnn at 5 % (n = 3)"),
         ("# a *b* _c_\n`d`", r"\# a \*b\* \_c\_ \`d\`"),
+        ("+0.6 to 0.7", "+0.6 to 0.7"),
         ("[x](y) <b> &lt; R&D", r"\[x\](y) &lt;b> \&lt; R&D"),
         ("1. one ~~two~~ $x$", r"1\. one \~\~two\~\~ \$x\$"),
         ("- item", r"\- item"),
     ],
 )
 def test_markdown_shows_text_as_it_is(text, escaped):
-    assert in_markdown(text) == escaped
+    assert paragraph(text) == escaped
 
 
 def test_a_table_is_written_as_csv_with_its_folder_and_a_place_that_cannot_be_is_named(tmp_path):

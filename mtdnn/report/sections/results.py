@@ -25,14 +25,14 @@ def results(study: Study) -> Section:
 
 
 def with_baselines(table: Table, study: Study) -> Table:
-    """The table with the rows of no model at all on top."""
+    """The table, and below it each task's rows of no model at all."""
     found: dict[str, list[Line]] = {}
     for run in study.runs:
         for cell in run.cells:
             for task in cell.evaluated:
                 found[task] = found.get(task) or list(baseline_lines(run, cell, task))
     rows = [(*line.cells()[:-1], "") for task_lines in found.values() for line in task_lines]
-    return Table(name=table.name, title=table.title, header=table.header, rows=[*rows, *table.rows], note=table.note)
+    return Table(name=table.name, title=table.title, header=table.header, rows=[*table.rows, *rows], note=table.note)
 
 
 def baseline_lines(run: Run, cell: FinishedCell, task: str) -> Iterator[Line]:
