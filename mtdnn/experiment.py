@@ -128,6 +128,9 @@ class Experiment:
         pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
         self.write_about()
+        for cell in self.cells:
+            if self.result(cell) is not None:
+                self.folder(cell).tidy()
         needs = {cell.path: [up.path] if (up := self.upstream(cell)) in pending else [] for cell in pending}
         by_path = {cell.path: cell for cell in pending}
         place = executor or Here()

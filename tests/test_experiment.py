@@ -61,6 +61,14 @@ def test_a_second_run_trains_nothing(done, monkeypatch):
     assert experiment_at(folder).run() == results
 
 
+def test_checkpoints_that_a_kill_left_in_a_cell_that_is_done_are_deleted(done):
+    folder, results = done
+    left = folder / "out/mtdnn/joint/joint/full/1/checkpoint/step-00000012"
+    left.mkdir(parents=True)
+    assert experiment_at(folder).run() == results
+    assert not left.parent.exists()
+
+
 def test_another_configuration_is_refused_with_the_difference(done):
     folder, _ = done
     job = experiment_at(folder, overrides=["train.learning_rate=2e-3"])

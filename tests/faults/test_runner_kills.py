@@ -141,7 +141,7 @@ def outcome(out: Path) -> dict[str, object]:
         name = str(path.relative_to(out))
         if path.name == "results.json":
             found[name] = untimed(json.loads(path.read_text()))
-        elif not {"events", "log.txt", ".lock"} & set(path.relative_to(out).parts):
+        elif not path.name.startswith(".") and not {"events", "log.txt"} & set(path.relative_to(out).parts):
             found[name] = path.read_bytes()
     return found
 
