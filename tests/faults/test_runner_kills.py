@@ -60,6 +60,7 @@ class Forked:
     def __init__(self, arguments: list[str], log: Path):
         SERVER.set_forkserver_preload(["mtdnn.experiment", "mtdnn.cli.main", "mtdnn.cli.run", "mtdnn.cli.show"])
         self.process = SERVER.Process(target=begin_forked, args=(arguments, log))
+        multiprocessing.current_process()._config["daemon"] = False  # mutate.py's pool forbids its processes children
         self.process.start()
         self.pid = self.process.pid
 
