@@ -2,10 +2,8 @@
 
 from mutations import Mutation
 
-KILLS = (
-    "tests/faults/test_runner_kills.py::"
-    "test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_is_not[one-process]",
-)
+KILLED = "tests/faults/test_runner_kills.py::test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_is_not"
+KILLS, KILLS_OF_TWO = (f"{KILLED}[one-process]",), (f"{KILLED}[two-jobs]",)
 
 PROTECTIONS = (
     Mutation(
@@ -27,6 +25,6 @@ PROTECTIONS = (
         old="tokenizer_of(self.config.encoder).save_pretrained(staged)",
         new="self.data.tokenizer.save_pretrained(staged)",
         change="R1: a model's tokenizer is saved as the last call left it, which is another one after a new start",
-        tests=KILLS,
+        tests=KILLS_OF_TWO,
     ),
 )
