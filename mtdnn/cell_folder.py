@@ -77,11 +77,15 @@ class CellFolder:
             trouble.unlink(missing_ok=True)
 
     def finish(self, result: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> None:
-        """Write predictions and result; the checkpoints are no longer needed."""
+        """Write predictions and result."""
         for each in evaluations:
             write_lines(self.path / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
         facts = {"versions": versions(), "inputs": self.inputs, "changed": self._changes()}
         write_json_atomically(self.path / "results.json", {**result, **facts})
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete what a cell that is done no longer needs; a kill may have left it."""
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def hint(self) -> str:

@@ -12,6 +12,7 @@ from mtdnn.data.units import Counts, Unit, read_units
 from mtdnn.errors import DataError, MtdnnError
 from mtdnn.experiment import task_faults
 from mtdnn.heads.base import build_head
+from mtdnn.repeats import repeats
 from mtdnn.tasks import TaskDef, TaskRegistry
 
 TARGETS_SHOWN = 6
@@ -39,11 +40,15 @@ class SplitReport:
 
 @dataclass
 class Findings:
-    """Reports of what could be read, the faults of what could not, and the tasks without data at hand."""
+    """Reports of what could be read, the faults of what could not, and the tasks without data at hand.
+
+    :param warnings: what is doubtful and no fault: duplicates and contradictory targets inside a split.
+    """
 
     reports: list[SplitReport] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir: Path | None) -> Findings:
@@ -75,6 +80,7 @@ def _check_splits(task: TaskDef, findings: Findings, data_dir: Path | None) -> N
             findings.faults.append(f"task '{task.name}': {error}")
     held_out = {key for split, (each, _) in units.items() if split != "train" for u in each for key in u.pair_keys()}
     for split, (each, counts) in units.items():
+        findings.warnings += repeats(task, split, each)
         findings.reports.append(_report(task, split, each, counts, held_out if split == "train" else set()))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mtdnn.baseline import Constant, flat
 from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit
@@ -30,7 +31,7 @@ from mtdnn.metrics.base import METRICS
 from mtdnn.model import MODEL_FORMAT, MultiTaskModel, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells, check_space
-from mtdnn.pretrained import architecture_of, fresh_model, weights_of
+from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
@@ -152,7 +153,9 @@ class Experiment:
         check_cells(self.config, pending, self.data)
         check_space(self.config, pending, self.out)
         self.ranks.wait()
-        self.write_about()
+        if self.ranks.first:
+            self.write_about()
+            self.tidy()
         needs = {cell.path: [up.path] if (up := self.upstream(cell)) in pending else [] for cell in pending}
         by_path = {cell.path: cell for cell in pending}
 
@@ -171,11 +174,15 @@ class Experiment:
         architecture_of(self.config.encoder)
         self.data.check(self.config.tasks())
 
+    def tidy(self) -> None:
+        """Delete what a kill left in cells that are done."""
+        for cell in self.cells:
+            if self.result(cell) is not None:
+                self.folder(cell).tidy()
+
     def write_about(self) -> None:
-        """What the report needs besides results: the experiment's name, and the texts of the evaluated examples."""
-        about = {"name": self.config.name, "description": self.config.description}
-        if not self.ranks.first:
-            return
+        """What the report needs besides results: the experiment's name, its tasks' targets, the evaluated texts."""
+        about = {"name": self.config.name, "description": self.config.description, "training": self.training_targets()}
         folder = self.out / "examples"
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomically(self.out / "experiment.json", about)
@@ -185,6 +192,11 @@ class Experiment:
                 if self.data.labelled(task, split) and not path.is_file():
                     units, _ = read_units(self.data.source(task, split), self.data.head(task))
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
+
+    def training_targets(self) -> dict[str, dict[str, float]]:
+        """Each task's most frequent and mean target, of all its training rows."""
+        labelled = [task for task in self.config.tasks() if self.data.labelled(task, "train")]
+        return {task: Constant.of(flat(self.data.split(task, "train").targets)).facts() for task in labelled}
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         by_path = {cell.path: cell for cell in self.cells}
@@ -366,7 +378,7 @@ class Experiment:
         with writing(folder):
             shutil.rmtree(staged, ignore_errors=True)
             model.save_pretrained(staged)
-            self.data.tokenizer.save_pretrained(staged)
+            tokenizer_of(self.config.encoder).save_pretrained(staged)  # ours may bear what it last tokenised with
             write_manifest(staged, format=MODEL_FORMAT)
             shutil.rmtree(folder, ignore_errors=True)
             staged.rename(folder)

@@ -45,7 +45,18 @@ class FinishedCell:
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """What it was trained on."""
+        return tuple(self.result["tasks"])
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Those of its tasks that have metrics."""
         return tuple(self.result["metrics"])
+
+    @property
+    def model(self) -> Path:
+        """Where its model is, when it was kept."""
+        return self.folder / "model"
 
     @property
     def fraction(self) -> float | None:
@@ -74,6 +85,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Every cell's result, its system called as here."""
+        return [{**cell.result, "system": cell.system} for cell in self.cells]
 
     @cached_property
     def experiment(self) -> Mapping[str, Any]:

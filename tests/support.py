@@ -200,3 +200,11 @@ def pairwise(options: dict[str, list[Any]], *, seed: int = 0) -> list[dict[str, 
         chosen.append(candidates[best])
         open_pairs -= covered[best]
     return chosen
+
+
+def untimed(results: Any) -> Any:
+    """The results without what a clock says."""
+    timed = ("wall_seconds", "train_seconds", "seconds")
+    if isinstance(results, dict):
+        return {key: untimed(value) for key, value in results.items() if key not in timed}
+    return [untimed(each) for each in results] if isinstance(results, list) else results

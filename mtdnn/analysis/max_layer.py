@@ -4,14 +4,12 @@ Pereira et al., 2022, "RAPT", figures 2 and 3: the metric on the development set
 on the embeddings alone.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mtdnn.errors import ConfigError, DataError
+from mtdnn.errors import ConfigError
 from mtdnn.methods import ATTACHMENT
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
@@ -47,14 +45,6 @@ class Point:
 
 def layer_name(max_layer: int) -> str:
     return "embed" if max_layer == EMBEDDINGS else str(max_layer)
-
-
-def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The results of every finished cell below a run's folder."""
-    paths = sorted(path for path in folder.rglob("results.json") if path.parent != folder)
-    if not paths:
-        raise DataError(f"{folder}: no finished cells there; give the folder that mtdnn run --out wrote")
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def points_of(results: Results) -> list[Point]:

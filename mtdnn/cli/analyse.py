@@ -19,13 +19,15 @@ def figure1(
     """What a wrong label costs: adversarial training against smoothness (SMART, figure 1)."""
     from mtdnn.analysis.noisy_label import HEADER, composite_losses, margins, panel, sample, table
     from mtdnn.cli.show import console, print_figure, table_of
-    from mtdnn.report.figures import write_csv
+    from mtdnn.report.table import Table, write_csv
 
     margin_U = margins(limit=limit, step=step)
     rows = table(margin_U, composite_losses(margin_U, radius=radius, weight=weight))
     shown = [[f"{row[0]:.4g}", *(f"{value:.3f}" for value in row[1:])] for row in sample(rows)]
-    console.print(table_of(HEADER, shown, title=f"loss of one label; radius {radius:g}, weight {weight:g}"))
-    print_figure(write_csv(out / "figure1.csv", HEADER, rows), [panel(rows)])
+    title = f"loss of one label; radius {radius:g}, weight {weight:g}"
+    console.print(table_of(HEADER, shown, title=title))
+    numbers = Table(name="figure1", title=title, header=HEADER, rows=rows)
+    print_figure(write_csv(numbers, out / "figure1.csv"), [panel(rows)])
 
 
 @app.command("neighbours")
@@ -51,7 +53,7 @@ def neighbours(
     from mtdnn.analysis.neighbours import CSV_HEADER, HEADER, find_neighbours
     from mtdnn.cli.show import console, open_log, table_of
     from mtdnn.predictor import Predictor
-    from mtdnn.report.figures import write_csv
+    from mtdnn.report.table import Table, write_csv
 
     open_log()
     found = find_neighbours(
@@ -67,10 +69,12 @@ def neighbours(
         seed=seed,
     )
     rows = [(rank, a, f"{old:.4f}", b, f"{new:.4f}") for rank, a, old, b, new in found.rows()]
-    console.print(table_of(HEADER, rows, title=f"nearest to '{found.word}' at {found.site}, {found.method}"))
+    title = f"nearest to '{found.word}' at {found.site}, {found.method}"
+    console.print(table_of(HEADER, rows, title=title))
     console.print(found.summary(), markup=False, highlight=False)
     if out is not None:
-        console.print(f"wrote {write_csv(out, CSV_HEADER, found.csv_rows())}", markup=False, highlight=False)
+        numbers = Table(name="neighbours", title=title, header=CSV_HEADER, rows=found.csv_rows())
+        console.print(f"wrote {write_csv(numbers, out)}", markup=False, highlight=False)
 
 
 @app.command("max-layer")
@@ -79,10 +83,13 @@ def max_layer(
     out: Annotated[Path | None, typer.Option(help="The folder of the numbers and the plot; the run's else.")] = None,
 ) -> None:
     """The metric by RAPT's max_layer, from the results of a run (RAPT, figures 2 and 3)."""
-    from mtdnn.analysis.max_layer import CSV_HEADER, HEADER, csv_rows, panels, points_of, read_results, rows
+    from mtdnn.analysis.max_layer import CSV_HEADER, HEADER, csv_rows, panels, points_of, rows
     from mtdnn.cli.show import console, print_figure, table_of
-    from mtdnn.report.figures import write_csv
+    from mtdnn.report.table import Table, write_csv
+    from mtdnn.runs import read_run
 
-    points = points_of(read_results(run))
-    console.print(table_of(HEADER, rows(points), title="mean ± sd over n seeds, x 100"))
-    print_figure(write_csv((out or run) / "max_layer.csv", CSV_HEADER, csv_rows(points)), panels(points))
+    points = points_of(read_run(run).results)
+    title = "mean ± sd over n seeds, x 100"
+    console.print(table_of(HEADER, rows(points), title=title))
+    numbers = Table(name="max_layer", title=title, header=CSV_HEADER, rows=csv_rows(points))
+    print_figure(write_csv(numbers, (out or run) / "max_layer.csv"), panels(points))

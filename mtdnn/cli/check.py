@@ -12,7 +12,7 @@ def check(
     task_defs: TaskDefs = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Validate task definitions and their data: every fault, label balance, lengths, duplicates, leaks."""
+    """Validate task definitions and their data: every fault, label balance, lengths, repeats, contradictions, leaks."""
     from mtdnn.checks import check_tasks
     from mtdnn.cli.show import console, table_of
     from mtdnn.errors import DataError
@@ -24,5 +24,7 @@ def check(
     console.print(table_of(header, [report.cells() for report in found.reports]))
     if found.skipped:
         console.print(f"no data at hand for: {', '.join(found.skipped)}")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if found.faults:
         raise DataError("\n".join(found.faults))

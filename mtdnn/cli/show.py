@@ -17,7 +17,7 @@ from mtdnn.forecast import Forecast, forecast
 from mtdnn.label_savings import curve_of, savings
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
-from mtdnn.report.tables import HEADER, lines, markdown, shown_mean
+from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 
@@ -85,7 +85,7 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     """The results table on the terminal, and in the run's folder as Markdown and JSON."""
     table = lines(results)
     console.print(table_of(HEADER, [line.cells() for line in table], title="mean ± sd over n seeds, x 100"))
-    (folder / "results.md").write_text(markdown(lines(results, all_metrics=True)), encoding="utf-8")
+    (folder / "results.md").write_text(results_table(lines(results, all_metrics=True)).markdown(), encoding="utf-8")
     write_json_atomically(folder / "results.json", list(results))
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {len(results)} cells were trained now" if trained else "nothing was left to train"

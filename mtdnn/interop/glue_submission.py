@@ -16,8 +16,9 @@ from mtdnn.data.sources import Faults, Source, find_source
 from mtdnn.errors import ConfigError, DataError, MtdnnError, NonFiniteError
 from mtdnn.heads.labels import label_index
 from mtdnn.interop.glue_files import GLUE_FILES, Answers, GlueFile
-from mtdnn.interop.run_models import Trained, choose, read_cells, select
+from mtdnn.interop.run_models import choose, definition, read_trained, select
 from mtdnn.predictor import Predictor
+from mtdnn.runs import FinishedCell
 from mtdnn.tasks import TaskRegistry
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def submit(
     """
     missing = Missing()
     missing.check("--out", partial(check_out, out))
-    models = select(read_cells(run), system=system, stages=stages)
+    models = select(read_trained(run), system=system, stages=stages)
     parts = []
     for file in files:
         if majority and file.majority:
@@ -125,7 +126,7 @@ def check_out(out: Path) -> None:
 
 def plan_part(
     file: GlueFile,
-    models: Sequence[Trained],
+    models: Sequence[FinishedCell],
     registry: TaskRegistry,
     missing: Missing,
     *,
@@ -140,12 +141,12 @@ def plan_part(
     return Part(file, chosen.model if chosen else None, source, words or {}, empty or 0)
 
 
-def words_of(file: GlueFile, chosen: Trained) -> dict[str, str]:
+def words_of(file: GlueFile, chosen: FinishedCell) -> dict[str, str]:
     """The server's word for each label of a model.
 
     :raises ConfigError: when the labels, or the range of the scores, are not GLUE's.
     """
-    saved = chosen.definition(file.asked)
+    saved = definition(chosen, file.asked)
     words = {names[0]: server_word(names, file.answers) for names in saved.label_words}
     wanted = [names[0] for names in file.answers]
     if sorted(words.values()) != sorted(wanted):

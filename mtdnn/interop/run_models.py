@@ -1,79 +1,39 @@
 """Which of a run's models answers for a task."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mtdnn.errors import ConfigError, DataError, unknown
+from mtdnn.runs import FinishedCell, read_run
 from mtdnn.tasks import TaskDef
 
-CELLS = "*/*/*/*/*/results.json"  # system / stage / task / fraction / seed, as in mtdnn.plan
 WHOLE = (None, 1.0)  # fractions that are all of the training data
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished cell of a run.
-
-    :param folder: of the cell; its model is in ``model``, when it was kept.
-    """
-
-    folder: Path
-    system: str
-    stage: str
-    kind: str
-    tasks: tuple[str, ...]
-    fraction: float | None
-    seed: int
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def usable(self) -> bool:
-        """Whether its model was kept and saw all of the training data."""
-        return (self.model / "config.json").is_file() and self.fraction in WHOLE
-
-    def definition(self, task: str) -> TaskDef:
-        """The task as the model was trained on it."""
-        return TaskDef.model_validate(_read(self.model / "config.json")["tasks"][task])
-
-
-def read_cells(run: Path) -> list[Trained]:
+def read_trained(run: Path) -> list[FinishedCell]:
     """Every finished cell that trained a model, those too whose model lies in another cell's folder.
 
     :raises DataError: when there is none.
     """
-    results = {path.parent: _read(path) for path in sorted(run.glob(CELLS))}
-    cells = [_cell(folder, result) for folder, result in results.items()]
-    overview = _read(run / "results.json") if (run / "results.json").is_file() else []
-    cells += [_cell(run / each["same_as"], each) for each in overview if each.get("same_as")]
-    trained = [cell for cell in cells if cell.kind != "cosine"]
+    trained = [cell for cell in read_run(run).cells if cell.kind != "cosine"]
     if not trained:
         raise DataError(f"{run}: no trained models there; give the folder that mtdnn run --out wrote")
     return trained
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def is_usable(cell: FinishedCell) -> bool:
+    """Whether its model was kept and saw all of the training data."""
+    return (cell.model / "config.json").is_file() and cell.fraction in WHOLE
 
 
-def _cell(folder: Path, result: Mapping[str, Any]) -> Trained:
-    return Trained(
-        folder=folder,
-        system=result["system"],
-        stage=result["stage"],
-        kind=result["inputs"]["stage"]["kind"],
-        tasks=tuple(result["tasks"]),
-        fraction=result["fraction"],
-        seed=result["seed"],
-    )
+def definition(cell: FinishedCell, task: str) -> TaskDef:
+    """The task as the cell's model was trained on it."""
+    config = json.loads((cell.model / "config.json").read_text(encoding="utf-8"))
+    return TaskDef.model_validate(config["tasks"][task])
 
 
-def select(cells: Sequence[Trained], *, system: str | None, stages: Sequence[str] = ()) -> list[Trained]:
+def select(cells: Sequence[FinishedCell], *, system: str | None, stages: Sequence[str] = ()) -> list[FinishedCell]:
     """The cells of one system and of the named stages, of all when none is named.
 
     :raises ConfigError: for an unknown name, or when there are several systems and none is named.
@@ -91,7 +51,7 @@ def select(cells: Sequence[Trained], *, system: str | None, stages: Sequence[str
     return [cell for cell in own if not stages or cell.stage in stages]
 
 
-def choose(cells: Sequence[Trained], task: str, *, seed: int | None = None) -> Trained:
+def choose(cells: Sequence[FinishedCell], task: str, *, seed: int | None = None) -> FinishedCell:
     """The model that was trained on the task alone, else the joint one; models on fractions of the data never count.
 
     :param seed: of the model, where there are several; a joint stage that was trained once is taken as it is.
@@ -99,7 +59,7 @@ def choose(cells: Sequence[Trained], task: str, *, seed: int | None = None) -> T
     :raises ConfigError: when several would do, saying which option decides.
     """
     able = [cell for cell in cells if task in cell.tasks]
-    usable = [cell for cell in able if cell.usable]
+    usable = [cell for cell in able if is_usable(cell)]
     fitting = [cell for cell in usable if cell.kind != "joint"] or usable
     if not fitting:
         where = ", ".join(str(cell.folder) for cell in able[:3])
@@ -111,7 +71,7 @@ def choose(cells: Sequence[Trained], task: str, *, seed: int | None = None) -> T
     return _of_seed(fitting, seed)
 
 
-def _of_seed(cells: Sequence[Trained], seed: int | None) -> Trained:
+def _of_seed(cells: Sequence[FinishedCell], seed: int | None) -> FinishedCell:
     seeds = sorted({cell.seed for cell in cells})
     once = len(seeds) == 1 and (seed is None or cells[0].kind == "joint")
     chosen = [cell for cell in cells if once or cell.seed == seed]

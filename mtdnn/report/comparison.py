@@ -170,9 +170,14 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
 def compare_systems(a: Path, b: Path) -> list[Comparison]:
     """b against a, each ``runs/<name>/<system>``, on every task and fraction that both have.
 
-    :raises ConfigError: when a folder is no system of a run, or they have nothing in common.
+    Systems of one name are called ``<run>/<system>``.
+
+    :raises ConfigError: when a folder is no system of a run, or they are one, or they have nothing in common.
     """
-    left, right = (last_groups(path) for path in (a, b))
+    if a.resolve() == b.resolve():
+        raise ConfigError(f"{a} and {b} are the same system; give two")
+    names = told_apart(a, b)
+    left, right = (last_groups(path, name) for path, name in zip((a, b), names, strict=True))
     found = []
     for key in (key for key in right if key in left):
         split = "test" if left[key].values("test") and right[key].values("test") else "validation"
@@ -183,8 +188,18 @@ def compare_systems(a: Path, b: Path) -> list[Comparison]:
     return adjusted(found)
 
 
-def last_groups(system: Path) -> dict[tuple[str, float | None], Group]:
-    study = Study([read_run(system.parent)])
-    if system.name not in study.systems:
-        raise ConfigError(f"{system}: {unknown('system', system.name, study.systems)} in {system.parent}")
-    return {(group.task, group.fraction): group for group in study.last if group.system == system.name}
+def told_apart(a: Path, b: Path) -> tuple[str, str]:
+    """As much of the ends of two paths as makes them differ."""
+    one, two = a.resolve().parts, b.resolve().parts
+    length = next(length for length in range(1, len(one) + len(two)) if one[-length:] != two[-length:])
+    return "/".join(one[-length:]), "/".join(two[-length:])
+
+
+def last_groups(system: Path, name: str) -> dict[tuple[str, float | None], Group]:
+    """What a system comes to, by task and fraction; it is called ``name``, which ends in its own."""
+    own = system.resolve()
+    study = Study([read_run(own.parent, prefix=name.removesuffix(own.name))])
+    if name not in study.systems:
+        known = [each.rpartition("/")[2] for each in study.systems]
+        raise ConfigError(f"{system}: {unknown('system', own.name, known)} in {system.parent}")
+    return {(group.task, group.fraction): group for group in study.last if group.system == name}

@@ -59,7 +59,7 @@ class Study:
     def groups(self) -> list[Group]:
         found: dict[tuple[Any, ...], list[FinishedCell]] = {}
         for cell in self.cells:
-            for task in cell.tasks:
+            for task in cell.evaluated:
                 found.setdefault((cell.system, cell.stage, task, cell.fraction), []).append(cell)
         return [
             Group(system, stage, task, fraction, sorted(cells, key=lambda cell: cell.seed))

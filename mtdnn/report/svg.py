@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mtdnn.report.figures import Curve, Panel
+from mtdnn.report.figures import Curve, Panel, dashes_of, marker_of, widened
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 46
@@ -34,10 +34,17 @@ def svg(panel: Panel) -> str:
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(described(panel))}">',
         *grid(panel, x_axis, y_axis),
+        *bands(panel, x_axis, y_axis),
         *(part for number, curve in enumerate(panel.curves) for part in drawn(curve, number, x_axis, y_axis)),
         "</svg>",
     ]
     return "".join(parts)
+
+
+def key(number: int) -> str:
+    """A short piece of a panel's curve, for the legend."""
+    stroke = line(number, 'x1="0" x2="32" y1="6" y2="6"')
+    return f'<svg class="key" viewBox="0 0 32 12" aria-hidden="true">{stroke}{dot(number, "16,6")}</svg>'
 
 
 def described(panel: Panel) -> str:
@@ -52,21 +59,12 @@ def described(panel: Panel) -> str:
 
 def axes_of(panel: Panel) -> tuple[Axis, Axis]:
     xs = [x for curve in panel.curves for x in curve.x]
-    ys = [y for curve in panel.curves for edge in (*curve.edges(), curve.y) for y in edge]
     x_low, x_high = widened(min(xs, default=0.0), max(xs, default=1.0), share=0.0)
-    y_low, y_high = widened(min(ys, default=0.0), max(ys, default=1.0), share=0.05)
+    y_low, y_high = panel.y_limits()
     return (
         Axis(x_low, x_high, LEFT, WIDTH - RIGHT, log=panel.log_x),
         Axis(y_low, y_high, HEIGHT - BOTTOM, TOP),
     )
-
-
-def widened(low: float, high: float, *, share: float) -> tuple[float, float]:
-    """A range that is not empty, with some room at both ends."""
-    if low == high:
-        return low - 0.5 * abs(low or 1.0), high + 0.5 * abs(high or 1.0)
-    room = share * (high - low)
-    return low - room, high + room
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -95,25 +93,47 @@ def grid(panel: Panel, x_axis: Axis, y_axis: Axis) -> list[str]:
     return parts
 
 
+def colour(number: int) -> str:
+    return f"c{number % NUM_COLOURS}"
+
+
+def bands(panel: Panel, x_axis: Axis, y_axis: Axis) -> list[str]:
+    """The spreads of all curves, beneath them, cut off where the axes end."""
+    box = f"{LEFT} {TOP} {WIDTH - RIGHT - LEFT} {HEIGHT - BOTTOM - TOP}"
+    x, y, width, height = box.split()
+    parts = [f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{box}">']
+    for number, curve in enumerate(panel.curves):
+        if curve.spread and any(curve.spread):
+            low, high = curve.edges()
+            outline = points(curve.x, high, x_axis, y_axis) + points(curve.x, low, x_axis, y_axis)[::-1]
+            parts.append(f'<polygon class="band {colour(number)}" points="{" ".join(outline)}"/>')
+    return [*parts, "</svg>"] if len(parts) > 1 else []
+
+
 def drawn(curve: Curve, number: int, x_axis: Axis, y_axis: Axis) -> list[str]:
-    """A curve with its band, points and a tooltip at each."""
-    colour = f"c{number % NUM_COLOURS}"
+    """A curve with its points, a tooltip at each, and the single values that they are means of."""
     if curve.level:
         y = y_axis.place(curve.y[0])
-        ends = f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
-        return [f'<line class="line {colour}" stroke-dasharray="5 4" {ends}/>']
+        return [line(number, f'x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"')]
     places = points(curve.x, curve.y, x_axis, y_axis)
-    parts = []
-    if curve.spread and any(curve.spread):
-        low, high = curve.edges()
-        outline = points(curve.x, high, x_axis, y_axis) + points(curve.x, low, x_axis, y_axis)[::-1]
-        parts.append(f'<polygon class="band {colour}" points="{" ".join(outline)}"/>')
-    parts.append(f'<polyline class="line {colour}" points="{" ".join(places)}"/>')
+    parts = [line(number, f'points="{" ".join(places)}"', shape="polyline")]
+    for x, y in curve.single_points():
+        parts.append(dot(number, f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}", size=0.6))
     for place, x, y in zip(places, curve.x, curve.y, strict=True):
-        cx, cy = place.split(",")
-        told = escape(f"{curve.name}: {y:.4g} at {x:g}")
-        parts.append(f'<circle class="dot {colour}" cx="{cx}" cy="{cy}" r="3"><title>{told}</title></circle>')
+        parts.append(dot(number, place, told=f"{curve.name}: {y:.4g} at {x:g}"))
     return parts
+
+
+def line(number: int, ends: str, *, shape: str = "line") -> str:
+    dashes = " ".join(map(str, dashes_of(number)))
+    broken = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<{shape} class="line {colour(number)}"{broken} {ends}/>'
+
+
+def dot(number: int, place: str, *, size: float = 1.0, told: str = "") -> str:
+    scaled = "" if size == 1 else f" scale({size})"
+    start = f'<path class="dot {colour(number)}" d="{marker_of(number).path}" transform="translate({place}){scaled}"'
+    return f"{start}><title>{escape(told)}</title></path>" if told else f"{start}/>"
 
 
 def points(xs: Sequence[float], ys: Sequence[float], x_axis: Axis, y_axis: Axis) -> list[str]:

@@ -2,8 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtdnn.errors import ConfigError
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -14,11 +19,14 @@ LATEX = {
     "→": r"$\rightarrow$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
+# Punctuation that Markdown reads: anywhere, at the edge of a word, before an entity's name; and what begins a block.
+MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
+BLOCK = re.compile(r"^(\d*)([#>+-]|(?<=\d)[.)])(?=\s)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells are text.
+    """Cells are text; numbers too where it is only written as CSV.
 
     :param name: of its files.
     :param note: what a reader has to know, one paragraph.
@@ -27,13 +35,13 @@ class Table:
     name: str
     title: str
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Any]]
     note: str = ""
 
     def markdown(self) -> str:
-        rows = [self.header, ["---"] * len(self.header), *self.rows]
-        lines = ["| " + " | ".join(_in_markdown(cell) for cell in row) + " |" for row in rows]
-        return "\n".join(lines) + "\n"
+        rule = ["---"] * len(self.header)
+        head, *body = ([in_markdown(cell) for cell in row] for row in [self.header, *self.rows])
+        return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])
 
     def csv(self) -> str:
         file = io.StringIO()
@@ -52,8 +60,28 @@ class Table:
         )
 
 
-def _in_markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def write_csv(table: Table, path: Path) -> Path:
+    """Write the table; the folder is made.
+
+    :raises ConfigError: when it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table.csv(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out: {path} cannot be written: {error.strerror}; give another place") from error
+    return path
+
+
+def in_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line, in a heading or a cell."""
+    line = MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
+    return line.replace("<", "&lt;")
+
+
+def paragraph(text: str) -> str:
+    """Text that Markdown shows as it is, as a paragraph: no list, no quotation, no heading."""
+    return BLOCK.sub(r"\1\\\2", in_markdown(text))
 
 
 def _in_latex(text: str) -> str:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from mtdnn.report.table import Table
+
 HEADER = ("system", "stage", "task", "fraction", "metric", "validation", "test", "n")
+TITLE = "Mean ± standard deviation over n seeds, times 100"
 Results = Sequence[Mapping[str, Any]]
 
 
@@ -54,7 +57,5 @@ def lines(results: Results, *, all_metrics: bool = False) -> list[Line]:
     ]
 
 
-def markdown(table: Iterable[Line]) -> str:
-    """A Markdown table; what comes from data is escaped."""
-    rows = [HEADER, tuple("---" for _ in HEADER), *(line.cells() for line in table)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows) + "\n"
+def results_table(table: Iterable[Line], *, note: str = "") -> Table:
+    return Table(name="results", title=TITLE, header=HEADER, rows=[line.cells() for line in table], note=note)

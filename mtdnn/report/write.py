@@ -18,7 +18,8 @@ from mtdnn.report.sections.published import published
 from mtdnn.report.sections.results import differences, results
 from mtdnn.report.sections.transfer import transfer
 from mtdnn.report.study import Section, Study
-from mtdnn.report.svg import svg
+from mtdnn.report.svg import key, svg
+from mtdnn.report.table import in_markdown, paragraph
 from mtdnn.runs import read_runs
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
@@ -60,6 +61,7 @@ def html(sections: Sequence[Section], *, title: str) -> str:
     """The page; all that comes from data is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["svg"] = lambda panel: Markup(svg(panel))  # noqa: S704 (its texts are escaped there)
+    environment.filters["key"] = lambda number: Markup(key(number))  # noqa: S704 (no text of the data in it)
     page = resources.files("mtdnn.report").joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(page).render(title=title, sections=sections, version=mtdnn.__version__)
 
@@ -69,12 +71,13 @@ def markdown(sections: Sequence[Section], *, title: str, figures: Sequence[str])
 
     :param figures: PNG files, as the text links them.
     """
-    parts = [f"# {title}"]
+    parts = [f"# {in_markdown(title)}"]
     for section in sections:
-        parts += [f"## {section.title}", *section.text]
+        parts += [f"## {in_markdown(section.title)}", *map(paragraph, section.text)]
         parts += [f"![{section.title}]({path})" for path in figures if Path(path).stem == section.name]
         for table in section.tables:
-            parts += [f"### {table.title}", table.markdown().rstrip(), *([table.note] if table.note else [])]
+            parts += [f"### {in_markdown(table.title)}", table.markdown().rstrip()]
+            parts += [paragraph(table.note)] if table.note else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,12 +1,11 @@
 """The table by max_layer from made-up results."""
 
-import json
 from statistics import stdev
 
 import pytest
 
-from mtdnn.analysis.max_layer import csv_rows, panels, points_of, read_results, rows
-from mtdnn.errors import ConfigError, DataError
+from mtdnn.analysis.max_layer import csv_rows, panels, points_of, rows
+from mtdnn.errors import ConfigError
 
 
 def result(system, seed, validation, *regularizers, test=None):
@@ -76,14 +75,3 @@ def test_a_run_that_is_no_sweep_is_refused():
         points_of([*RESULTS, result("wide", 1, 0.6, rapt(max_layer=1, step_size=1.5))])
     with pytest.raises(ConfigError, match="system one has RAPT with different values"):
         points_of([*RESULTS, result("one", 2, 0.6, rapt(max_layer=2))])
-
-
-def test_results_are_those_of_the_cells_below_a_folder(tmp_path):
-    with pytest.raises(DataError, match="no finished cells"):
-        read_results(tmp_path)
-    for number, each in enumerate(RESULTS):
-        path = tmp_path / each["system"] / str(number) / "results.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(each))
-    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
-    assert len(read_results(tmp_path)) == len(RESULTS)

@@ -139,6 +139,39 @@ def test_check_counts_what_is_there_and_fails_on_what_is_wrong(trained, mtdnn, t
     assert "Traceback" not in err
 
 
+def test_check_names_duplicates_and_contradictory_labels_and_they_are_no_faults(mtdnn, tmp_path):
+    write_toy_experiment(tmp_path)
+    swapped = [("one", "two", "no"), (" ONE", "two", "no"), ("two", "one", "yes")]  # which is no contradiction
+    added = {
+        "nli": [*swapped, ("cat", "x", "no"), ("cat", "X", "yes")],
+        "sts": [("one", "two", 5.0), ("two", "one", 5.0), ("a", "b", 5.0), ("a", "b", 2.5)],
+        "rank": [("q", "same", "1"), ("q", "same", "1"), ("q", "other", "0")],
+    }
+    for task, rows in added.items():
+        path = tmp_path / f"tasks/{task}-train.jsonl"
+        lines = [
+            {"uid": f"new{number}", "group": "new", "a": a, "b": b, "label": label}
+            for number, (a, b, label) in enumerate(rows)
+        ]
+        path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in lines))
+    code, out, _ = mtdnn("check", "nli", "sts", "rank", "--task-defs", tmp_path / "tasks")
+    assert code == 0
+    told = out.replace(f"{tmp_path / 'tasks'}/", "")
+    same, parted = (
+        "train: duplicates, the same texts and target: 1",
+        "train: contradictory targets of the same texts: 1",
+    )
+    for text in (
+        f"task 'nli', {same}\n  nli-train.jsonl:49; nli-train.jsonl:50\n",
+        f"task 'nli', {parted}\n  nli-train.jsonl:52: no; nli-train.jsonl:53: yes\n",
+        f"task 'sts', {same}\n  sts-train.jsonl:49; sts-train.jsonl:50\n",
+        f"task 'sts', {parted}\n  sts-train.jsonl:51: 5; sts-train.jsonl:52: 2.5\n",
+        f"task 'rank', {same}\n  rank-train.jsonl:145 (group new, row 1); rank-train.jsonl:145 (group new, row 2)\n",
+    ):
+        assert text in told
+    assert told.count("warning:") == 5
+
+
 def test_tasks_list_and_show_name_the_shipped_ones(mtdnn):
     code, out, _ = mtdnn("tasks", "list")
     assert code == 0
@@ -347,8 +380,9 @@ def test_analyse_max_layer_reads_what_a_run_left(trained, mtdnn, tmp_path):
     assert "no system of this run has RAPT" in err
     results = json.loads((folder / "out/mtdnn/joint/joint/full/1/results.json").read_text())
     results["inputs"]["stage"]["regularizers"] = [{"type": "rapt", "max_layer": 2}]
-    (tmp_path / "mtdnn/joint").mkdir(parents=True)
-    (tmp_path / "mtdnn/joint/results.json").write_text(json.dumps(results))
+    cell = tmp_path / "mtdnn/joint/joint/full/1"
+    cell.mkdir(parents=True)
+    (cell / "results.json").write_text(json.dumps(results))
     code, out, _ = mtdnn("analyse", "max-layer", tmp_path)
     assert code == 0
     assert re.search(r"joint +│ nli +│ +│ accuracy +│ 2 ", out)

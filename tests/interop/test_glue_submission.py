@@ -14,7 +14,7 @@ from mtdnn.errors import ConfigError, DataError, NonFiniteError
 from mtdnn.interop import glue_submission
 from mtdnn.interop.glue_files import GLUE_FILES
 from mtdnn.interop.glue_submission import check_rows, find_rows, submit, words_of
-from mtdnn.interop.run_models import read_cells
+from mtdnn.interop.run_models import read_trained
 from mtdnn.predictor import Predictor
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
@@ -58,7 +58,7 @@ def write_cell(run, path, tasks, *, kind, seed=1, fraction=None, model=True, cha
     system, stage = path.split("/")[:2]
     folder = run / path
     folder.mkdir(parents=True)
-    inputs = {"stage": {"kind": kind}}
+    inputs = {"stage": {"kind": kind}, "upstream": None}
     names = [task.name for task in tasks]
     result = {"system": system, "stage": stage, "tasks": names, "fraction": fraction, "seed": seed, "inputs": inputs}
     (folder / "results.json").write_text(json.dumps(result))
@@ -284,7 +284,7 @@ def test_labels_are_matched_by_name_or_alias_in_any_order_and_others_are_refused
         changed = registry[task].model_copy(update={"labels": labels})
         folder = tmp_path / f"{task}-{len(list(tmp_path.iterdir()))}"
         write_cell(folder, f"s/finetune/{task}/full/1", [changed], kind="finetune")
-        return words_of(files[task], read_cells(folder)[0])
+        return words_of(files[task], read_trained(folder)[0])
 
     assert words("rte", ["not_entailment", "entailment"]) == {
         "not_entailment": "not_entailment",
@@ -353,7 +353,7 @@ def test_any_number_of_texts_is_predicted_window_by_window_in_order(run, registr
 
 
 def test_a_folder_without_a_run_and_an_out_that_is_a_folder_are_refused(run, registry, tmp_path):
-    with pytest.raises(DataError, match="no trained models there; give the folder that mtdnn run --out wrote"):
+    with pytest.raises(DataError, match="no finished cells there; give the folder that mtdnn run --out wrote"):
         submit(tmp_path / "nowhere", tmp_path / "s.zip", registry=registry, files=SMALL)
     with pytest.raises(ConfigError, match="is a folder; give a file's name"):
         submit(run, tmp_path, registry=registry, files=SMALL)

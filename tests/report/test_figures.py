@@ -1,11 +1,11 @@
-"""Tables as CSV, and plots where there is something that draws them."""
+"""Plots where there is something that draws them."""
 
 import sys
+import xml.etree.ElementTree as ET
 
 import pytest
 
-from mtdnn.errors import ConfigError
-from mtdnn.report.figures import Curve, Panel, draw, write_csv
+from mtdnn.report.figures import Curve, Panel, draw
 
 CURVES = [
     Curve(name="a line", x=[0.0, 1.0], y=[1.0, 2.0]),
@@ -25,18 +25,17 @@ def test_a_plot_is_a_png_and_an_svg_and_the_same_numbers_give_the_same_bytes(tmp
     assert [path.read_bytes() for path in draw([PANEL, PANEL], tmp_path / "r_0.1")] == first
 
 
+def test_many_panels_take_several_rows(tmp_path):
+    pytest.importorskip("matplotlib")
+    widths = []
+    for count in (3, 7):
+        size = ET.parse(draw([PANEL] * count, tmp_path / f"{count}")[1]).getroot().attrib["viewBox"].split()
+        widths.append((float(size[2]), float(size[3])))
+    assert widths[1][0] == widths[0][0]
+    assert widths[1][1] == pytest.approx(3 * widths[0][1])
+
+
 def test_without_matplotlib_there_is_no_plot_and_no_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw([PANEL], tmp_path / "a") == []
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_table_is_written_with_its_folder(tmp_path):
-    path = write_csv(tmp_path / "new/a.csv", ("x", "y"), [(1, "a,b")])
-    assert path.read_text() == 'x,y\n1,"a,b"\n'
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        write_csv(tmp_path / "file/a.csv", ("x",), [])

@@ -14,9 +14,10 @@ from scipy import stats
 from mtdnn.errors import ConfigError, DataError
 from mtdnn.report.comparison import against_first, compare_systems
 from mtdnn.report.figures import Curve, Panel
+from mtdnn.report.sections.curves import learning_curves
 from mtdnn.report.study import Study
-from mtdnn.report.svg import round_ticks, svg
-from mtdnn.report.table import Table
+from mtdnn.report.svg import key, round_ticks, svg
+from mtdnn.report.table import Table, paragraph, write_csv
 from mtdnn.report.write import write_report
 from mtdnn.runs import read_run, read_runs
 from mtdnn.statistics import mcnemar
@@ -68,6 +69,14 @@ def test_two_systems_are_compared_over_examples_too_and_only_where_they_have_see
         compare_systems(run / "plain", run / "smrat")
 
 
+def test_systems_of_one_name_in_two_runs_are_told_apart_and_a_system_is_not_compared_with_itself(tmp_path):
+    first, *others = [write_run(tmp_path / name, {"smart": 0.5}) / "smart" for name in ("x/r", "y/r", "s")]
+    found = [compare_systems(first, other)[0] for other in others]
+    assert [(each.a.system, each.b.system) for each in found] == [("x/r/smart", "y/r/smart"), ("r/smart", "s/smart")]
+    with pytest.raises(ConfigError, match="are the same system"):
+        compare_systems(first, first / "../smart")
+
+
 def test_one_seed_is_compared_by_mcnemar(tmp_path):
     folder = write_run(tmp_path / "one", {"a": 0.5, "b": 0.9}, seeds=(1,), fractions=(0.1,))
     (found,) = compare_systems(folder / "a", folder / "b")
@@ -88,12 +97,13 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.ids, self.cells, self.links = [], [], [], []
+        self.tags, self.ids, self.cells, self.links, self.row_headings = [], [], [], [], 0
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         named = dict(attrs)
         self.tags.append(tag)
+        self.row_headings += tag == "th" and named["scope"] == "row"
         self.ids += [named["id"]] if "id" in named else []
         self.links += [named[key] for key in ("src", "href") if key in named]
 
@@ -110,6 +120,7 @@ def test_the_page_has_every_part_no_link_outside_and_no_markup_from_data(written
     assert all(link.startswith("#") for link in page.links)
     assert any(TRICKY in text for text in page.cells)
     assert page.tags.count("svg") > 5
+    assert page.row_headings == page.tags.count("tr") - page.tags.count("thead")
 
 
 def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
@@ -172,10 +183,48 @@ def test_a_panel_is_well_formed_svg_with_its_words_and_a_sentence():
     curve = Curve(name="a < b", x=[1, 10, 100], y=[0.1, 0.5, 0.4], spread=[0.0, 0.1, 0.1], band=True)
     root = ET.fromstring(svg(Panel(title="t & u", x_label="x", y_label="y", curves=[curve], log_x=True)))
     assert root.attrib["aria-label"] == "t & u: y over x. a < b from 0.1 at 1 to 0.4 at 100"
-    places = [float(dot.attrib["cx"]) for dot in root.iter("circle")]
+    dots = [each for each in root.iter("path") if each.attrib["class"] == "dot c0"]
+    places = [float(dot.attrib["transform"].removeprefix("translate(").split(",")[0]) for dot in dots]
     assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.2)  # equal ratios
     assert [title.text for title in root.iter("title")][1] == "a < b: 0.5 at 10"
     assert svg(Panel(title="", x_label="", y_label="", curves=[Curve(name="one", x=[1.0], y=[2.0])]))
+
+
+def learning_curve(tmp_path, *, seeds):
+    folder = write_run(tmp_path / "run", {"plain": 0.4, "smart": 0.6}, seeds=seeds, fractions=(0.01, 0.05, 0.1))
+    (panel,) = learning_curves(Study([read_run(folder)])).panels
+    return panel
+
+
+def test_two_seeds_are_shown_as_points_and_never_as_a_band(tmp_path):
+    panel = learning_curve(tmp_path, seeds=(1, 2))
+    assert all(not any(curve.spread) for curve in panel.curves)
+    points = [y for curve in panel.curves for _, y in curve.single_points()]
+    assert len(points) == 2 * 3 * 2
+    low, high = panel.y_limits()
+    assert low < min(points) < max(points) < high
+    assert high - low < 1.2 * (max(points) - min(points))
+    assert svg(panel).count("<path") == 2 * 3 + 2 * 3 * 2
+
+
+def test_three_seeds_have_a_band_and_no_band_takes_more_than_two_thirds_of_an_axis(tmp_path):
+    panel = learning_curve(tmp_path, seeds=(1, 2, 3))
+    assert all(all(curve.spread) and not curve.single_points() for curve in panel.curves)
+    assert svg(panel).count("<polygon") == 2
+    wide = Curve(name="c", x=[1.0, 2.0], y=[50.0, 51.0], spread=[40.0, 0.1], band=True)
+    low, high = Panel(title="", x_label="", y_label="", curves=[wide]).y_limits()
+    assert (low, high) == pytest.approx((48.85, 52.15))
+
+
+def test_forty_curves_differ_by_dashes_and_marks_alone():
+    curves = [Curve(name=str(number), x=[1.0, 2.0], y=[1.0, 2.0]) for number in range(40)]
+    root = ET.fromstring(svg(Panel(title="", x_label="", y_label="", curves=curves)))
+    dashes = [line.get("stroke-dasharray") for line in root.iter("polyline")]
+    marks = [dot.get("d") for dot in list(root.iter("path"))[::2]]
+    assert len(set(zip(dashes, marks, strict=True))) == 40
+    legend = [ET.fromstring(key(number)) for number in range(40)]
+    assert [each.find("line").get("stroke-dasharray") for each in legend] == dashes
+    assert [each.find("path").get("d") for each in legend] == marks
 
 
 @pytest.mark.parametrize(("low", "high", "ticks"), [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (48, 73, [50, 55, 60, 65, 70])])
@@ -186,10 +235,34 @@ def test_ticks_are_round_numbers(low, high, ticks):
 def test_a_table_escapes_what_its_formats_read_as_their_own():
     table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
-    assert table.markdown().splitlines()[2] == r"| x y | \\_&lt;b> |"
+    assert table.markdown().splitlines()[1] == "| --- | --- |"
+    assert table.markdown().splitlines()[2] == r"| x y | \\\_&lt;b> |"
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
     assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("smart_mtdnn at 5 % (n = 3)", "smart_mtdnn at 5 % (n = 3)"),
+        ("# a *b* _c_\n`d`", r"\# a \*b\* \_c\_ \`d\`"),
+        ("+0.6 to 0.7", "+0.6 to 0.7"),
+        ("[x](y) <b> &lt; R&D", r"\[x\](y) &lt;b> \&lt; R&D"),
+        ("1. one ~~two~~ $x$", r"1\. one \~\~two\~\~ \$x\$"),
+        ("- item", r"\- item"),
+    ],
+)
+def test_markdown_shows_text_as_it_is(text, escaped):
+    assert paragraph(text) == escaped
+
+
+def test_a_table_is_written_as_csv_with_its_folder_and_a_place_that_cannot_be_is_named(tmp_path):
+    table = Table(name="t", title="", header=["x", "y"], rows=[(1, "a,b")])
+    path = write_csv(table, tmp_path / "new/a.csv")
+    assert path.read_text() == 'x,y\n1,"a,b"\n'
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_csv(table, path / "a.csv")
 
 
 def test_stages_come_in_the_experiments_order_and_cosine_is_no_baseline(tmp_path):

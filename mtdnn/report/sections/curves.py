@@ -8,6 +8,7 @@ from mtdnn.report.study import Group, Section, Study
 from mtdnn.statistics import paired_difference
 
 MOST_PANELS = 24
+FEWEST = 3  # seeds of a band: Student's t of two has 12.7 standard errors
 
 
 def learning_curves(study: Study) -> Section | None:
@@ -17,7 +18,10 @@ def learning_curves(study: Study) -> Section | None:
         Section(
             name="learning-curves",
             title="Learning curves",
-            text=["Mean over seeds; the band is the 95 % interval of the mean, where there are two seeds or more."],
+            text=[
+                f"Mean over seeds; the band is the 95 % interval of the mean where there are {FEWEST} seeds or more, "
+                "cut off where the axis ends. Small points are the single seeds where there are fewer."
+            ],
             panels=panels,
             open=True,
         )
@@ -53,11 +57,14 @@ def fraction_curve(system: str, groups: Sequence[Group], split: str) -> Curve:
         spread=[100 * half_interval(each) for each in values],
         band=True,
         most=100.0,
+        singles=[[100 * value for value in each] if 1 < len(each) < FEWEST else [] for each in values],
     )
 
 
 def half_interval(values: Sequence[float]) -> float:
-    """Half the 95 % interval of a mean; 0 for one value."""
+    """Half the 95 % interval of a mean; 0 for fewer than :data:`FEWEST` values."""
+    if len(values) < FEWEST:
+        return 0.0
     found = paired_difference([0.0] * len(values), values)
     return 0.0 if found.high is None else found.high - found.mean
 

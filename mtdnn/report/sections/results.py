@@ -1,29 +1,61 @@
-"""Means over seeds, and what separates the systems."""
+"""Means over seeds, what no model gives, and what separates the systems."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mtdnn.baseline import Constant, flat, name_of
 from mtdnn.report.comparison import Comparison, against_first, comparison_table
-from mtdnn.report.study import Section, Study
+from mtdnn.report.study import SPLITS, Section, Study
 from mtdnn.report.table import Table
-from mtdnn.report.tables import HEADER, lines
+from mtdnn.report.tables import Line, lines, results_table
+from mtdnn.runs import FinishedCell, Run
 
 MOST_VERDICTS = 12
+LEARNED, GIVEN = "training rows", "the split's own"
+NOTE = (
+    "Every cell that was trained is in it; none is the best of several. 'No model' answers every example alike: with "
+    f"the most frequent label or the mean score of the task's {LEARNED} or, where these are not known, of {GIVEN} "
+    "examples, as the column 'stage' says; candidates are ranked as they come. A dash: constant answers have no value."
+)
 
 
 def results(study: Study) -> Section:
-    table = lines([{**cell.result, "system": cell.system} for cell in study.cells], all_metrics=True)
-    return Section(
-        name="results",
-        title="Results",
-        tables=[
-            Table(
-                name="results",
-                title="Mean ± standard deviation over n seeds, times 100",
-                header=HEADER,
-                rows=[line.cells() for line in table],
-                note="Every cell that was trained is in it; none is the best of several.",
-            )
-        ],
-        open=True,
-    )
+    table = results_table(lines([each for run in study.runs for each in run.results], all_metrics=True), note=NOTE)
+    return Section(name="results", title="Results", tables=[with_baselines(table, study)], open=True)
+
+
+def with_baselines(table: Table, study: Study) -> Table:
+    """The table, and below it each task's rows of no model at all."""
+    found: dict[str, list[Line]] = {}
+    for run in study.runs:
+        for cell in run.cells:
+            for task in cell.evaluated:
+                found[task] = found.get(task) or list(baseline_lines(run, cell, task))
+    rows = [(*line.cells()[:-1], "") for task_lines in found.values() for line in task_lines]
+    return Table(name=table.name, title=table.title, header=table.header, rows=[*table.rows, *rows], note=table.note)
+
+
+def baseline_lines(run: Run, cell: FinishedCell, task: str) -> Iterator[Line]:
+    """A line a metric; none where the cell has no predictions that stand beside their targets."""
+    rows = {split: known for split in SPLITS if (known := with_targets(cell.predictions(task, split)))}
+    if not rows:
+        return
+    facts = run.experiment.get("training", {}).get(task)
+    answers = {split: Constant(**facts) if facts else Constant.of(targets_of(known)) for split, known in rows.items()}
+    entry = next(iter(cell.result["metrics"][task].values()))
+    name = f"no model: {name_of(next(iter(rows.values()))[0])}"
+    for metric in entry["values"]:
+        values = {split: answers[split].value(known, metric) for split, known in rows.items()}
+        validation, test = (tuple(v for v in [values.get(split)] if v is not None) for split in SPLITS)
+        yield Line(name, LEARNED if facts else GIVEN, task, None, metric, validation, test)
+
+
+def with_targets(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return [row for row in rows if "target" in row]
+
+
+def targets_of(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    return flat([row["target"] for row in rows])
 
 
 def differences(study: Study) -> Section:

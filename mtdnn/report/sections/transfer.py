@@ -1,5 +1,8 @@
 """Does training a task with others help it or harm it?"""
 
+from collections.abc import Sequence
+from typing import Any
+
 from mtdnn.report.comparison import compare, interval, shown
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
@@ -13,11 +16,13 @@ HEADER = (
     "split",
     "metric",
     "mean ± sd",
+    "alone",
     "against alone",
     "95 %",
     "n",
     "updates",
 )
+OTHER = "another method"
 COLUMNS = {"alone": 0, "joint": 1, "after another stage": 2}
 
 
@@ -35,8 +40,9 @@ def transfer(study: Study) -> Section | None:
         title="The same task trained alone, jointly, and after another stage",
         header=HEADER,
         rows=rows,
-        note="Times 100, against the first system that trains the task alone; where its method differs too, so does "
-        "what the difference is of. A negative one is negative transfer. Updates are optimizer steps of the stage "
+        note="Times 100, against the system named under 'alone': the one that trains the task alone by the same method "
+        f"where the run has it, else the first that trains it alone, with the words '{OTHER}'; such a difference is of "
+        "the method too. A negative one is negative transfer. Updates are optimizer steps of the stage "
         "itself, all tasks together in a joint one: where they differ, so does the training's length.",
     )
     return Section(name="transfer", title="Joint training: help or harm", tables=[table])
@@ -48,13 +54,26 @@ def way(group: Group) -> str:
     return "alone" if group.cells[0].from_start else "after another stage"
 
 
-def table_rows(study: Study, groups: list[Group]) -> list[tuple[str, ...]]:
-    alone = next((group for group in groups if way(group) == "alone"), None)
-    return [row_of(group, alone, split=study.best_split(group)) for group in groups]
+def method(group: Group) -> tuple[Any, list[Any]]:
+    """The objective and the regularizers that a task was trained with at this stage."""
+    stage = group.cells[0].result["inputs"]["stage"]
+    applied = [options for options in stage["regularizers"] if group.task in (options.get("tasks") or [group.task])]
+    own = [{name: value for name, value in options.items() if name != "tasks"} for options in applied]
+    return stage["objective"], own
+
+
+def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
+    """Who trains the task alone: by the group's method where there is one, else the first."""
+    alone = [each for each in groups if way(each) == "alone"]
+    return next((each for each in alone if method(each) == method(group)), alone[0] if alone else None)
+
+
+def table_rows(study: Study, groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    return [row_of(group, baseline(group, groups), split=study.best_split(group)) for group in groups]
 
 
 def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
-    found = compare(alone, group, split=split) if alone is not None and alone is not group else None
+    found = compare(alone, group, split=split) if alone is not None and way(group) != "alone" else None
     values = tuple(group.values(split).values())
     steps = {cell.result.get("steps") for cell in group.cells}
     return (
@@ -65,8 +84,13 @@ def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
         split,
         group.metric,
         shown_mean(values),
+        named(alone, group) if alone is not None and found else "",
         shown(found.seeds.mean) if found else "",
         interval(found.seeds) if found else "",
         str(len(values)),
         ", ".join(sorted(map(str, steps))),
     )
+
+
+def named(alone: Group, group: Group) -> str:
+    return alone.name if method(alone) == method(group) else f"{alone.name} ({OTHER})"
