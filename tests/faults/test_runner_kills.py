@@ -161,7 +161,12 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(("kind", "jobs"), [(Forked, 1), (Typed, 2)], ids=["one-process", "two-jobs"])
 def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_is_not(whole, tmp_path, times, tried, kind, jobs):
     folder, expected = whole
-    rng, phases, runs, count = random.Random(jobs), Counter(), 1, times(3 if jobs == 1 else 1, full=10)
+    rng, phases, runs, count = (
+        random.Random(jobs),
+        Counter(),
+        1,
+        times(25, full=190) if jobs == 1 else times(1, full=10),
+    )
 
     def start(out):
         return partial(kind, command(folder, out, jobs=jobs), tmp_path / "log")
