@@ -79,6 +79,7 @@ class TrainConfig(Strict):
     patience: Count | None = None
     save_every: Count | None = None
     eval_batch_size: Count | None = None
+    activation_checkpointing: bool | None = None
 
     @model_validator(mode="after")
     def _known_methods(self) -> "TrainConfig":

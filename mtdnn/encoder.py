@@ -185,7 +185,10 @@ def layers(encoder: PreTrainedModel) -> nn.ModuleList:
     count = encoder.config.num_hidden_layers
     stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
-        raise EncoderError(f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings")
+        raise EncoderError(
+            f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings, and leave "
+            "activation_checkpointing out"
+        )
     return stacks[0]
 
 

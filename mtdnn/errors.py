@@ -49,6 +49,12 @@ class RunError(MtdnnError):
     exit_code = 8
 
 
+class MemoryExceededError(MtdnnError):
+    """A batch needs more memory than there is: in a run, or as ``mtdnn doctor`` measured."""
+
+    exit_code = 9
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
     names = sorted(known)

@@ -10,6 +10,7 @@ import torch
 
 from mtdnn.data.batch import Batch, make_batch, sorted_batches
 from mtdnn.data.tokenize import TaskSplit
+from mtdnn.memory import memory_for
 from mtdnn.metrics.base import UndefinedMetricWarning, compute
 from mtdnn.model import MultiTaskModel
 
@@ -51,7 +52,9 @@ def predict_batches(
     head = model.head(data.task)
     for indices in sorted_batches(data, batch_size=batch_size):
         batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
-        yield indices, batch, model(batch)
+        with memory_for([batch], doing="evaluating"):
+            logits = model(batch)
+        yield indices, batch, logits
     model.train(was_training)
 
 

@@ -11,6 +11,18 @@ from mtdnn.data.tokenize import TaskSplit
 from mtdnn.optim import Precision
 from mtdnn.samplers.base import Sampler
 
+# Values of training options with which a result is the same, bit by bit, as if the option were not there.
+UNCOUNTED: Mapping[str, tuple[Any, ...]] = {"activation_checkpointing": (None, False, True)}
+
+
+def counted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a result depends on, at any depth: one that came later does not outdate finished results."""
+    return {
+        name: counted(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if name not in UNCOUNTED or value not in UNCOUNTED[name]
+    }
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
@@ -34,6 +46,8 @@ class TrainOptions:
     :param patience: epochs without a better score after which training stops; None for never.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
+    :param activation_checkpointing: layers run again in the backward pass instead of keeping what they computed: less
+        memory, more time, the same bits.
     """
 
     epochs: int = 3
@@ -57,6 +71,7 @@ class TrainOptions:
     patience: int | None = None
     save_every: int | None = 200
     eval_batch_size: int = 64
+    activation_checkpointing: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from mtdnn.data.tokenize import TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
+from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
 from mtdnn.optim import autocast_dtype, clip, freeze, make_optimizer, make_schedule
@@ -96,6 +97,7 @@ class Trainer:
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step = seed, pad_id, folder, on_step
         self.progress = Progress()
+        model.activation_checkpointing = options.activation_checkpointing
         if options.freeze is not None:
             freeze(model, options.freeze)
         self.optimizer = make_optimizer(
@@ -135,7 +137,8 @@ class Trainer:
         started = time.monotonic()
         for step in self.steps():
             before = self.progress.step
-            self.run_step(step)
+            with memory_for(step.batches, doing="training on"):
+                self.run_step(step)
             self.progress.position += 1
             bar.update(self.progress.step - before)
             self.show(bar, since=before)

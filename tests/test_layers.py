@@ -12,6 +12,7 @@ LAYERS = [
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
+    {"activation_checkpointing", "memory"},
     {"passes"},
     {"model"},
     {"optim"},
@@ -22,7 +23,7 @@ LAYERS = [
     {"preflight"},
     {"experiment", "runs"},
     {"interop", "checks", "report", "forecast", "adaptation"},
-    {"analysis"},
+    {"analysis", "doctor"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
