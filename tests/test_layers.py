@@ -23,7 +23,8 @@ LAYERS = [
     {"preflight"},
     {"experiment", "runs"},
     {"interop", "checks", "report", "forecast", "adaptation"},
-    {"analysis", "doctor"},
+    {"analysis", "memory_probe"},
+    {"doctor"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
