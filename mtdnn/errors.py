@@ -44,9 +44,18 @@ class NonFiniteError(MtdnnError):
 
 
 class RunError(MtdnnError):
-    """Some of a run's work failed; what did not depend on it was done."""
+    """Some of a run's work failed; what did not depend on it was done.
+
+    :param failures: their exit code is this one's, where all have the same.
+    """
 
     exit_code = 8
+
+    def __init__(self, message: str, failures: Iterable[Exception] = ()):
+        super().__init__(message)
+        codes = {getattr(each, "exit_code", self.exit_code) for each in failures}
+        if len(codes) == 1:
+            self.exit_code = codes.pop()
 
 
 class MemoryExceededError(MtdnnError):

@@ -138,7 +138,7 @@ class Experiment:
 
         failed, waiting = run_graph(needs, work, place)
         if failed:
-            raise RunError(self.told(failed, waiting, of=len(pending)))
+            raise RunError(self.told(failed, waiting, of=len(pending)), failed.values())
         return self.results()
 
     def check(self) -> None:
