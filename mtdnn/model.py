@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
@@ -49,7 +50,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
     def __init__(self, config: MultiTaskConfig):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
-        self.encoder: PreTrainedModel = AutoModel.from_config(inner)
+        self.encoder: PreTrainedModel = AutoModel.from_config(inner, trust_remote_code=False)
         self.task_defs = {name: TaskDef.model_validate(definition) for name, definition in config.tasks.items()}
         if hasattr(self.encoder, "pooler"):
             self.encoder.pooler = None
@@ -185,7 +186,13 @@ def load_model(folder: Path) -> MultiTaskModel:
     """A model that ``save_pretrained`` wrote."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
-    model: MultiTaskModel = MultiTaskModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    try:
+        model: MultiTaskModel = MultiTaskModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise CheckpointError(f"{folder}: its weights cannot be read: {reason} Train or import it anew") from error
     return model
 
 

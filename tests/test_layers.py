@@ -5,9 +5,9 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "rng", "diagnostics", "tracking", "testing.corpus_words"},
+    {"errors", "hub", "rng", "diagnostics", "tracking", "testing.corpus_words"},
     {"testing.corpus"},
-    {"registry", "yaml_files", "runner"},
+    {"registry", "yaml_files", "runner", "files"},
     {"schema", "metrics"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
@@ -18,6 +18,7 @@ LAYERS = [
     {"optim"},
     {"config"},
     {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task", "published"},
+    {"train_plan", "cell_folder"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},

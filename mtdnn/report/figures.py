@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtdnn.errors import ConfigError
+from mtdnn.report.table import in_csv
 
 NO_PLOT = "no plot: matplotlib is not installed; pip install 'mtdnn[plot]', then the same command again"
 WIDTH, HEIGHT = 6.0, 4.2  # inches of one panel
@@ -60,7 +61,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+            csv.writer(file, lineterminator="\n").writerows(map(in_csv, row) for row in [header, *rows])
     except OSError as error:
         raise ConfigError(f"--out: {path} cannot be written: {error.strerror}; give another place") from error
     return path

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -13,7 +15,10 @@ LATEX = {
     "−": r"$-$",
     "→": r"$\rightarrow$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"{{{sign}}}" for sign in "[]"},  # at the beginning of a row they would be an option of the one before
 }
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBERS = re.compile(r"[-+\d.,%±−() ]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +37,12 @@ class Table:
 
     def markdown(self) -> str:
         rows = [self.header, ["---"] * len(self.header), *self.rows]
-        lines = ["| " + " | ".join(_in_markdown(cell) for cell in row) + " |" for row in rows]
+        lines = ["| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows]
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
+        csv.writer(file, lineterminator="\n").writerows([map(in_csv, row) for row in [self.header, *self.rows]])
         return file.getvalue()
 
     def latex(self) -> str:
@@ -52,8 +57,15 @@ class Table:
         )
 
 
-def _in_markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def in_markdown(text: str) -> str:
+    """Text that stays text: no table cell, tag, link, image, emphasis or code."""
+    return re.sub(r"[\\|`*\[\]]", r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+
+
+def in_csv(value: Any) -> Any:
+    """Text with an apostrophe before what a spreadsheet would take for a formula; numbers stay as they are."""
+    formula = isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value)
+    return f"'{value}" if formula else value
 
 
 def _in_latex(text: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from mtdnn.report.table import in_markdown
+
 HEADER = ("system", "stage", "task", "fraction", "metric", "validation", "test", "n")
 Results = Sequence[Mapping[str, Any]]
 
@@ -57,4 +59,4 @@ def lines(results: Results, *, all_metrics: bool = False) -> list[Line]:
 def markdown(table: Iterable[Line]) -> str:
     """A Markdown table; what comes from data is escaped."""
     rows = [HEADER, tuple("---" for _ in HEADER), *(line.cells() for line in table)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows) + "\n"
+    return "\n".join("| " + " | ".join(in_markdown(cell) for cell in row) + " |" for row in rows) + "\n"

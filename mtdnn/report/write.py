@@ -19,6 +19,7 @@ from mtdnn.report.sections.results import differences, results
 from mtdnn.report.sections.transfer import transfer
 from mtdnn.report.study import Section, Study
 from mtdnn.report.svg import svg
+from mtdnn.report.table import in_markdown
 from mtdnn.runs import read_runs
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
@@ -69,12 +70,13 @@ def markdown(sections: Sequence[Section], *, title: str, figures: Sequence[str])
 
     :param figures: PNG files, as the text links them.
     """
-    parts = [f"# {title}"]
+    parts = [f"# {in_markdown(title)}"]
     for section in sections:
-        parts += [f"## {section.title}", *section.text]
+        parts += [f"## {section.title}", *map(in_markdown, section.text)]
         parts += [f"![{section.title}]({path})" for path in figures if Path(path).stem == section.name]
         for table in section.tables:
-            parts += [f"### {table.title}", table.markdown().rstrip(), *([table.note] if table.note else [])]
+            note = [in_markdown(table.note)] if table.note else []
+            parts += [f"### {in_markdown(table.title)}", table.markdown().rstrip(), *note]
     return "\n\n".join(parts) + "\n"
 
 

@@ -184,12 +184,12 @@ def test_ticks_are_round_numbers(low, high, ticks):
 
 
 def test_a_table_escapes_what_its_formats_read_as_their_own():
-    table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
+    table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"], ["=1+1", "-1.5 ± 2"]])
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
     assert table.markdown().splitlines()[2] == r"| x y | \\_&lt;b> |"
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
-    assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
+    assert list(csv.reader(table.csv().splitlines(keepends=True)))[1:] == [["x\ny", r"\_<b>"], ["'=1+1", "-1.5 ± 2"]]
 
 
 def test_stages_come_in_the_experiments_order_and_cosine_is_no_baseline(tmp_path):
