@@ -100,11 +100,14 @@ def load_latest(folder: Path) -> Checkpoint | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint, every file checked against the manifest."""
+    """Read one checkpoint, every file checked against the manifest; CheckpointError where it cannot be read."""
     verify(path)
-    state = json.loads((path / "state.json").read_text())
-    parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+    try:
+        state = json.loads((path / "state.json").read_text())
+        parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} holds something else than a checkpoint ({error})") from error
 
 
 def verify(path: Path) -> None:

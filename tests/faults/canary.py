@@ -16,7 +16,7 @@ class Canary:
 
 def module(path):
     """A Python module that makes the file when it is imported."""
-    return f"open({str(path)!r}, 'w').close()\n\nclass Evil:\n    pass\n"
+    return f"open({str(path)!r}, 'w').close()\nraise OSError('the code was run')\n"
 
 
 def pickled(path, **values):

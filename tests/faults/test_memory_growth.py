@@ -40,8 +40,7 @@ BYTES_A_STEP = 1024
 
 @pytest.mark.fault("M1")
 def test_memory_does_not_grow_with_the_steps(tmp_path, tried, times):
-    first = times(400, full=200)
-    last = first + times(800, full=2000)
+    first, last = 200, 200 + times(400, full=2000)
     write_toy_experiment(tmp_path, text=TEXT, rows=2 * last)
     script = [sys.executable, "-c", SCRIPT, str(tmp_path), json.dumps([first, last])]
     done = subprocess.run(script, env=own_process(), capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """A pickle in the place of any file that is read is refused, and never run."""
 
 import io
-import shutil
+import pickle
 
 import pytest
 import torch
@@ -39,10 +39,9 @@ FORMATS = {"pickle": pickled, "torch": in_torchs_format}
 
 def test_the_canary_sings(tmp_path):
     """What every other test here relies on: both formats run their code where they are unpickled."""
-    for number, make in enumerate(FORMATS.values()):
-        path = tmp_path / f"sung{number}"
-        torch.load(io.BytesIO(make(path)), weights_only=False)
-        assert path.is_file()
+    pickle.loads(pickled(tmp_path / "pickle"))
+    torch.load(io.BytesIO(in_torchs_format(tmp_path / "torch")), weights_only=False)
+    assert {path.name for path in tmp_path.iterdir()} == set(FORMATS)
 
 
 @pytest.mark.fault("S1")
@@ -60,7 +59,6 @@ def test_a_pickle_in_a_checkpoint_is_refused_even_with_the_right_checksum(tmp_pa
         load_checkpoint(folder)
     with pytest.raises(CheckpointError, match="no intact checkpoint"):
         load_latest(folder.parent)
-    (folder / "extra.pt").write_bytes(FORMATS[form](canary))
     tried(1, "refused")
 
 
@@ -76,6 +74,7 @@ def test_a_pickle_as_the_weights_of_a_model_folder_is_refused(tmp_path, canary, 
     tried(1, "refused")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # torch tells, and refuses
 @pytest.mark.fault("S1")
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
@@ -115,7 +114,7 @@ def test_a_pickle_in_the_cache_of_tokenised_data_is_refused(tmp_path, canary, tr
         file.write_bytes(FORMATS[form](canary))
         try:
             assert load().units([0]) == want
-        except MtdnnError:
+        except (MtdnnError, ValueError):
             file.write_bytes(whole)
     tried(2, "refused or built anew")
 
@@ -142,6 +141,6 @@ def test_a_pickle_as_an_official_checkpoint_is_refused(tmp_path, canary, tried, 
     (tmp_path / "evil.pt").write_bytes(FORMATS[form](canary))
     code, _, told = mtdnn("import-mtdnn", tmp_path / "evil.pt", "--out", tmp_path / "out")
     assert code == CheckpointError.exit_code
-    assert "system" in told
-    shutil.rmtree(tmp_path / "out", ignore_errors=True)
-    tried(1, "refused, naming the call")
+    assert "evil.pt" in told
+    assert not (tmp_path / "out").exists()
+    tried(1, "refused")
