@@ -12,9 +12,9 @@ BEFOREHAND = f"{MEMORY}the_doctor_says_beforehand_what_does_not_fit_and_its_prop
 PROTECTIONS = (
     Mutation(
         "encoder.py",
-        '"weights_only": True',
-        '"weights_only": False',
-        "S1: an encoder's weights are unpickled",
+        "KeyError, pickle.UnpicklingError, SafetensorError)",
+        "KeyError)",
+        "S1: weights that hold code are no error of ours",
         (f"{PICKLES}a_pickle_as_the_weights_of_an_encoder_is_refused",),
     ),
     Mutation(

@@ -23,9 +23,8 @@ from mtdnn.testing.encoders import tiny_tokenizer
 
 @pytest.fixture
 def canary(tmp_path):
-    path = tmp_path / "canary"
-    yield path
-    assert not path.exists(), "the code was run"
+    """The file that is there once the code was run."""
+    return tmp_path / "canary"
 
 
 def in_torchs_format(path):
@@ -59,6 +58,7 @@ def test_a_pickle_in_a_checkpoint_is_refused_even_with_the_right_checksum(tmp_pa
         load_checkpoint(folder)
     with pytest.raises(CheckpointError, match="no intact checkpoint"):
         load_latest(folder.parent)
+    assert not canary.exists()
     tried(1, "refused")
 
 
@@ -71,6 +71,7 @@ def test_a_pickle_as_the_weights_of_a_model_folder_is_refused(tmp_path, canary, 
     (tmp_path / "model" / name).write_bytes(FORMATS[form](canary))
     with pytest.raises(CheckpointError, match="weights cannot be read"):
         load_model(tmp_path / "model")
+    assert not canary.exists()
     tried(1, "refused")
 
 
@@ -85,6 +86,7 @@ def test_a_pickle_as_the_weights_of_an_encoder_is_refused(tmp_path, canary, trie
     (tmp_path / "encoder" / name).write_bytes(FORMATS[form](canary))
     with pytest.raises(EncoderError, match="cannot be loaded"):
         load_weights(str(tmp_path / "encoder"), config)
+    assert not canary.exists()
     tried(1, "refused")
 
 
@@ -116,6 +118,7 @@ def test_a_pickle_in_the_cache_of_tokenised_data_is_refused(tmp_path, canary, tr
             assert load().units([0]) == want
         except (MtdnnError, ValueError):
             file.write_bytes(whole)
+    assert not canary.exists()
     tried(2, "refused or built anew")
 
 
@@ -132,6 +135,7 @@ def test_a_pickle_as_a_data_file_is_refused(tmp_path, canary, tried, suffix, for
     task = load_tasks(folder)["nli"]
     with pytest.raises(DataError):
         load_split(find_source(task, "train"), build_head(task), tiny_tokenizer(), max_length=32)
+    assert not canary.exists()
     tried(1, "refused")
 
 
@@ -143,4 +147,5 @@ def test_a_pickle_as_an_official_checkpoint_is_refused(tmp_path, canary, tried, 
     assert code == CheckpointError.exit_code
     assert "evil.pt" in told
     assert not (tmp_path / "out").exists()
+    assert not canary.exists()
     tried(1, "refused")

@@ -22,9 +22,8 @@ AUTO = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoTokenizer": ["
 
 @pytest.fixture
 def canary(tmp_path):
-    path = tmp_path / "canary"
-    yield path
-    assert not path.exists(), "the code was run"
+    """The file that is there once the code was run."""
+    return tmp_path / "canary"
 
 
 def changed(path, **values):
@@ -47,6 +46,7 @@ def test_code_of_an_encoder_folder_is_not_run(tmp_path, canary, tried, kind):
         except EncoderError as error:
             assert kind == "evil"
             assert "cannot be loaded" in str(error)
+    assert not canary.exists()
     tried(3, "not run")
 
 
@@ -60,6 +60,7 @@ def test_code_of_a_model_folder_is_not_run(tmp_path, canary, tried):
     changed(folder / "config.json", **own, encoder={**encoder, **own})
     load_model(folder)
     architecture_of(EncoderConfig(path=str(folder)))
+    assert not canary.exists()
     tried(2, "not run")
 
 
@@ -75,6 +76,7 @@ def test_a_script_of_a_data_set_is_not_run(tmp_path, canary, tried):
     source = find_source(load_tasks(tmp_path / "toy/tasks")["nli"], "train")
     with pytest.raises(DataError, match="cannot be loaded"):
         list(source.rows(Faults()))
+    assert not canary.exists()
     tried(1, "not run")
 
 
