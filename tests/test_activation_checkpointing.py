@@ -9,11 +9,14 @@ from support import FAMILIES, toy_batch, toy_model
 from mtdnn.encoder import layers
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
+from mtdnn.objectives.pgd import Pgd
 from mtdnn.objectives.r_drop import RDrop
 from mtdnn.objectives.standard import Standard
 from mtdnn.regularizers.bregman import Bregman
+from mtdnn.regularizers.r3f import R3f
 from mtdnn.regularizers.rapt import Rapt
 from mtdnn.regularizers.smart import Smart
+from mtdnn.regularizers.vat import Vat
 from mtdnn.rng import Rng
 
 METHODS = {
@@ -26,6 +29,9 @@ METHODS = {
     "smart, option B": (Standard(), lambda: Smart(option="B")),
     "bregman": (Standard(), lambda: Bregman(reference_dropout="shared")),
     "rapt": (Standard(), lambda: Rapt(max_layer=2)),
+    "vat": (Standard(), lambda: Vat()),
+    "r3f": (Standard(), lambda: R3f()),
+    "pgd": (Pgd(), None),
     "freelb": (FreeLb(), None),
     "free_at": (FreeAt(), None),
     "r_drop": (RDrop(), None),
