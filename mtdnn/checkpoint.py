@@ -104,14 +104,14 @@ def load_latest(folder: Path) -> Checkpoint | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint, every file checked against the manifest."""
+    """Read one checkpoint, every file checked against the manifest; CheckpointError where it cannot be read."""
     verify_manifest(path, format=FORMAT)
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
         return Checkpoint(step=state.pop("step"), state=state, parts=parts)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{path} holds something else than a checkpoint ({error})") from error
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

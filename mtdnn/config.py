@@ -82,6 +82,7 @@ class TrainConfig(Strict):
     on_nan: Literal["stop", "skip"] | None = None
     max_skipped: Annotated[int, Field(ge=0)] | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
+    activation_checkpointing: bool | None = None
 
     @model_validator(mode="after")
     def _known_methods(self) -> "TrainConfig":

@@ -33,6 +33,10 @@ class DropoutTape(TorchFunctionMode):
         self._replay = replay
         self._off = off
 
+    def again(self, mark: int) -> "DropoutTape":
+        """A tape that replays this one from ``mark`` on."""
+        return DropoutTape(replay=self.masks[mark:], off=self._off)
+
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

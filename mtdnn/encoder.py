@@ -8,28 +8,27 @@ that what lies below a site is applied exactly once.
 """
 
 import importlib.util
-import os
-import socket
-import threading
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import torch
-from huggingface_hub import constants
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from mtdnn.dropout import DropoutTape
 from mtdnn.errors import ConfigError, EncoderError, unknown
+from mtdnn.hub import hub_answers
 
 Pool = Literal["native", "mean", "first"]
 PACKAGE_PREFIX = "package:"
 TWICE = "embeddings_twice"
+UNREADABLE = (OSError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError)  # not there, damaged, or unsafe
 # How the family's stock classifier turns the first token into a vector: (dropout before, activation).
 NATIVE_POOLERS: dict[str, tuple[bool, str]] = {
     "bert": (False, "tanh"),
@@ -114,12 +113,12 @@ def _load(kind: Any, path: str, **kwargs: Any) -> Any:
     kwargs["trust_remote_code"] = False
     try:
         return kind.from_pretrained(folder, local_files_only=True, **kwargs)
-    except (OSError, ValueError, KeyError) as error:
-        local = error
+    except UNREADABLE as error:
+        local: Exception = error
     if not Path(folder).exists() and hub_answers():
         try:
             return kind.from_pretrained(folder, **kwargs)
-        except (OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             local = error
     reason = next(iter(str(local).strip().splitlines()), type(local).__name__)[:200]
     raise EncoderError(
@@ -127,24 +126,6 @@ def _load(kind: Any, path: str, **kwargs: Any) -> Any:
         "(or a network that reaches the hub), a local folder with config.json and weights, or "
         "package:<installed package>/<folder>"
     ) from local
-
-
-def hub_answers(timeout: float = 0.7) -> bool:
-    """Whether the hub, or the proxy before it, can be reached at all; found out in less than a second."""
-    if constants.HF_HUB_OFFLINE:
-        return False
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    host = urlsplit(proxy if proxy and "://" in proxy else f"http://{proxy}" if proxy else constants.ENDPOINT)
-    answered = threading.Event()
-
-    def knock() -> None:
-        with suppress(OSError), socket.create_connection((host.hostname or "", host.port or 443), timeout=timeout):
-            answered.set()
-
-    knocker = threading.Thread(target=knock, daemon=True)
-    knocker.start()
-    knocker.join(timeout)
-    return answered.is_set()
 
 
 def load_config(path: str) -> PretrainedConfig:
@@ -161,9 +142,13 @@ def load_tokenizer(path: str) -> Any:
 def load_weights(path: str, config: PretrainedConfig) -> PreTrainedModel:
     """The pretrained encoder; without a pooler where the checkpoint has no weights for it.
 
+    Weights that are only there as ``pytorch_model.bin``, as of many older encoders, are read by torch's unpickler for
+    tensors and plain values alone.
+
     :raises EncoderError: when the checkpoint lacks weights of the encoder itself, which would be random.
     """
-    model, report = _load(AutoModel, path, config=config, dtype=torch.float32, output_loading_info=True)
+    asked = {"dtype": torch.float32, "output_loading_info": True, "weights_only": True}
+    model, report = _load(AutoModel, path, config=config, **asked)
     missing = sorted(report["missing_keys"])
     if any(name.startswith("pooler.") for name in missing):
         model.pooler = None
@@ -185,7 +170,10 @@ def layers(encoder: PreTrainedModel) -> nn.ModuleList:
     count = encoder.config.num_hidden_layers
     stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
-        raise EncoderError(f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings")
+        raise EncoderError(
+            f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings, and leave "
+            "activation_checkpointing out"
+        )
     return stacks[0]
 
 

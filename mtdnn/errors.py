@@ -58,6 +58,12 @@ class RunError(MtdnnError):
             (self.exit_code,) = codes
 
 
+class MemoryExceededError(MtdnnError):
+    """A batch needs more memory than there is: in a run, or as ``mtdnn doctor`` measured."""
+
+    exit_code = 9
+
+
 class StorageError(MtdnnError):
     """A disk is full, or a folder cannot be written."""
 

@@ -11,6 +11,7 @@ import torch
 from mtdnn.data.batch import Batch, make_batch, sorted_batches
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.distributed import ALONE, Ranks
+from mtdnn.memory import memory_for
 from mtdnn.metrics.base import UndefinedMetricWarning, compute
 from mtdnn.model import MultiTaskModel
 
@@ -53,7 +54,9 @@ def predict_batches(
     try:
         for indices in ranks.share(sorted_batches(data, batch_size=batch_size)):
             batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
-            yield indices, batch, model(batch)
+            with memory_for([batch], doing="evaluating"):
+                logits = model(batch)
+            yield indices, batch, logits
     finally:
         model.train(was_training)
 

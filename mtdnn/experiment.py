@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
 from mtdnn.tracking import Events
-from mtdnn.train_plan import Plan, TrainOptions
+from mtdnn.train_plan import Plan, TrainOptions, counted
 from mtdnn.trainer import Trainer
 from mtdnn.zero_shot import cosine_evaluation
 
@@ -257,8 +257,8 @@ class Experiment:
             "numerics": NUMERICS_VERSION,
             "encoder": self.config.encoder.model_dump(),
             "data": {**self.config.data.model_dump(), "held_out": self.data.held_out_digest},
-            "stage": cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"}),
-            "train": self.options(cell).content(),
+            "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
+            "train": counted(asdict(self.options(cell))),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
             "content": splits,
             "fraction": cell.fraction,

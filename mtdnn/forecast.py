@@ -1,8 +1,9 @@
 """What a run will do before it does it: how often every task and example is visited, and how long it may take."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,25 +61,36 @@ class Forecast:
     seconds: float | None = None
 
 
+def kind_of(cell: Cell) -> tuple[Any, ...]:
+    """What cells that are trained alike have in common."""
+    return (cell.system, cell.stage.name, cell.tasks)
+
+
 def forecast(
-    job: Experiment, cells: Sequence[Cell], *, probe: bool, told: Callable[[str], None] = lambda _: None
+    job: Experiment,
+    cells: Sequence[Cell],
+    *,
+    probe: bool,
+    told: Callable[[str], None] = lambda _: None,
+    measured: Mapping[tuple[Any, ...], Rates] = MappingProxyType({}),
 ) -> list[Forecast]:
     """Steps and visits of each cell, exactly; with ``probe`` also the time, from a few steps of each kind of stage.
 
     :param told: hears what is being measured.
+    :param measured: what is known already, by kind.
     """
-    measured: dict[tuple[Any, ...], Rates] = {}
+    known = dict(measured)
     found = []
     for cell in cells:
         if cell.stage.kind == "cosine":
             found.append(Forecast(cell, 0, []))
             continue
-        plan, key = plan_of(job, cell), (cell.system, cell.stage.name, cell.tasks)
+        plan, kind = plan_of(job, cell), kind_of(cell)
         epochs = [plan.epoch(epoch) for epoch in range(plan.num_epochs())]
-        if probe and key not in measured:
+        if probe and kind not in known:
             told(f"measuring {PROBE_STEPS} steps of {cell}")
-            measured[key] = rates_of(job, cell)
-        seconds = seconds_of(job, cell, plan, epochs, measured[key]) if probe else None
+            known[kind] = rates_of(probed(job, cell))
+        seconds = seconds_of(job, cell, plan, epochs, known[kind]) if probe else None
         steps = sum(len(steps) * plan.updates for steps in epochs)
         found.append(Forecast(cell, steps, visits_of(plan.data, epochs), seconds))
     return found
@@ -119,16 +131,21 @@ def judged_tokens(job: Experiment, cell: Cell, splits: Sequence[str], options: T
     )
 
 
-def rates_of(job: Experiment, cell: Cell) -> Rates:
-    """Measured on a fresh model, on steps from all over the first epoch."""
+def probed(job: Experiment, cell: Cell) -> Trainer:
+    """A trainer to be measured: on a fresh model, leaving nothing behind."""
     train, _ = job.training_data(cell)
     tasks = [job.registry[task] for task in cell.tasks]
     trainer = job.trainer(cell, fresh_model(job.config.encoder, tasks, seed=cell.seed), train, keep=False)
+    trainer.begin()
+    return trainer
+
+
+def rates_of(trainer: Trainer) -> Rates:
+    """Measured on steps from all over the first epoch."""
     return Rates(train_rate(trainer), predict_rate(trainer))
 
 
 def train_rate(trainer: Trainer) -> float:
-    trainer.begin()
     steps = trainer.plan.epoch(0)
     places = np.linspace(0, len(steps) - 1, min(len(steps), PROBE_STEPS + 1)).astype(int)
     seconds, tokens = 0.0, 0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
@@ -52,7 +53,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
     def __init__(self, config: MultiTaskConfig):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
-        self.encoder: PreTrainedModel = AutoModel.from_config(inner)
+        self.encoder: PreTrainedModel = AutoModel.from_config(inner, trust_remote_code=False)
         self.task_defs = {name: TaskDef.model_validate(definition) for name, definition in config.tasks.items()}
         if hasattr(self.encoder, "pooler"):
             self.encoder.pooler = None
@@ -193,7 +194,13 @@ def load_model(folder: Path) -> MultiTaskModel:
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
     if (folder / MANIFEST).is_file():
         verify_manifest(folder, format=MODEL_FORMAT)
-    model: MultiTaskModel = MultiTaskModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    try:
+        model: MultiTaskModel = MultiTaskModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise CheckpointError(f"{folder}: its weights cannot be read: {reason} Train or import it anew") from error
     return model
 
 

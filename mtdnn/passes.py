@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mtdnn import encoder as enc
+from mtdnn.activation_checkpointing import recomputing
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs
 from mtdnn.dropout import DropoutTape
@@ -39,9 +40,13 @@ class Perturbable(nn.Module):
     """A model over an ``encoder``, called with a batch, whose hidden states can be changed on the way.
 
     ``MultiTaskModel`` is one; :class:`mtdnn.interop.transformers.LogitsModel` makes one of any other model.
+
+    :ivar activation_checkpointing: the encoder's layers run again in the backward pass instead of keeping what they
+        computed: the same bits in less memory and more time.
     """
 
     encoder: PreTrainedModel
+    activation_checkpointing: bool = False
 
     @abstractmethod
     def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
@@ -81,7 +86,8 @@ class Perturbable(nn.Module):
         record = enc.Record(masks=tape.masks)
         taping = tape if recorded else nullcontext()
         recording = enc.recording(self.encoder, sites, record, tape.masks)
-        with taping, recording, enc.adding(self.encoder, site, delta_NTD):
+        adding = enc.adding(self.encoder, site, delta_NTD)
+        with taping, recording, adding, self._recomputing(tape if recorded else None):
             return Pass(self(batch), record, autocast=torch.is_autocast_enabled(batch.mask_NT.device.type))
 
     def resume(
@@ -107,5 +113,9 @@ class Perturbable(nn.Module):
         else:
             tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
         precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
-        with precise, tape, enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach):
+        resuming = enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach)
+        with precise, tape, resuming, self._recomputing(tape):
             return cast(Tensor, self(batch))
+
+    def _recomputing(self, tape: DropoutTape | None) -> AbstractContextManager[None]:
+        return recomputing(self.encoder, tape) if self.activation_checkpointing else nullcontext()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mtdnn.config import ExperimentConfig, HeadStart
 from mtdnn.data_store import DataStore
-from mtdnn.encoder import modules_up_to
+from mtdnn.encoder import layers, modules_up_to
 from mtdnn.errors import ConfigError, faults_of, listed
 from mtdnn.files import require_space
 from mtdnn.heads.base import copy_head
@@ -53,6 +53,8 @@ def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterato
         for site in wanted:
             for fault in faults_of(partial(modules_up_to, encoder, site)):
                 yield f"{name}: {fault}"
+    if train_config(config, cell).activation_checkpointing:
+        yield from faults_of(partial(layers, encoder))
     if train_config(config, cell).evaluate == "teacher" and not any(
         attached.regularizer.keeps_teacher for attached in methods.regularizers.values()
     ):

@@ -27,7 +27,7 @@ def tokenizer_of(chosen: EncoderConfig) -> Any:
 def architecture_of(chosen: EncoderConfig) -> PreTrainedModel:
     """The encoder's modules without weights; EncoderError when it cannot be had."""
     with torch.device("meta"):
-        return AutoModel.from_config(config_of(chosen))  # type: ignore[no-any-return]
+        return AutoModel.from_config(config_of(chosen), trust_remote_code=False)  # type: ignore[no-any-return]
 
 
 def config_of(chosen: EncoderConfig) -> PretrainedConfig:

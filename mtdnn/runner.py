@@ -92,17 +92,7 @@ class Processes(Executor):
             self.pool.shutdown(cancel_futures=True)
 
     def submit(self, work: Work) -> Handle:
-        return self.pool.submit(self._in_own_process, work)
-
-    def _in_own_process(self, work: Work) -> None:
-        """Do the work in a fresh process; WorkerError when it dies."""
-        process = SERVER.Process(target=work)
-        process.start()
-        self.processes.append(process)
-        process.join()
-        self.processes.remove(process)
-        if process.exitcode:
-            raise WorkerError(process.exitcode)
+        return self.pool.submit(in_own_process, work, self.processes)
 
 
 class Cluster(Executor):
@@ -135,6 +125,21 @@ class WorkerError(RuntimeError):
         super().__init__(ending(status))
         if status > 1:
             self.exit_code = status
+
+
+def in_own_process(work: Work, running: list[Any] | None = None) -> None:
+    """Do the work in a fresh process; WorkerError when it dies.
+
+    :param running: the processes at work, this one among them while it is.
+    """
+    process = SERVER.Process(target=work)
+    process.start()
+    running = [] if running is None else running
+    running.append(process)
+    process.join()
+    running.remove(process)
+    if process.exitcode:
+        raise WorkerError(process.exitcode)
 
 
 def ending(exitcode: int) -> str:

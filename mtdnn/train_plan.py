@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
@@ -12,10 +12,22 @@ from mtdnn.optim import Precision
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
 
+# Values of training options with which a result is the same, bit by bit, as if the option were not there; () for any.
+UNCOUNTED: Mapping[str, tuple[Any, ...]] = {
+    "activation_checkpointing": (),
+    "num_workers": (),
+    "on_nan": (None, "stop"),
+    "max_skipped": (None, 10),
+}
 
-def later_option(default: Any) -> Any:
-    """An option that came after runs had been finished without it."""
-    return field(default=default, metadata={"later": True})
+
+def counted(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a result depends on, at any depth: one that came later does not outdate finished results."""
+    return {
+        name: counted(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if name not in UNCOUNTED or value not in (UNCOUNTED[name] or [value])
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,8 @@ class TrainOptions:
     :param num_workers: processes that make batches ahead; 0 for none.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
+    :param activation_checkpointing: layers run again in the backward pass instead of keeping what they computed: less
+        memory, more time, the same bits.
     """
 
     epochs: int = 3
@@ -67,14 +81,10 @@ class TrainOptions:
     patience: int | None = None
     save_every: int | None = 200
     eval_batch_size: int = 64
-    on_nan: Literal["stop", "skip"] = later_option("stop")
-    max_skipped: int = later_option(10)
-    num_workers: int = later_option(0)
-
-    def content(self) -> dict[str, Any]:
-        """What a result depends on; an option that came later counts only where it is not as before it came."""
-        later = {each.name: each.default for each in fields(self) if each.metadata.get("later")}
-        return {name: value for name, value in asdict(self).items() if name not in later or later[name] != value}
+    on_nan: Literal["stop", "skip"] = "stop"
+    max_skipped: int = 10
+    num_workers: int = 0
+    activation_checkpointing: bool = False
 
 
 @dataclass(frozen=True)

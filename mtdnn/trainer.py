@@ -32,6 +32,7 @@ from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
 from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.loss_log import LossLog
+from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
 from mtdnn.optim import autocast_dtype, clip, freeze, make_optimizer, make_schedule
@@ -103,6 +104,7 @@ class Trainer:
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step, self.ranks = seed, pad_id, folder, on_step, ranks
         self.progress = Progress()
+        model.activation_checkpointing = options.activation_checkpointing
         if options.freeze is not None:
             freeze(model, options.freeze)
         self.optimizer = make_optimizer(
@@ -153,7 +155,8 @@ class Trainer:
         with closing(self.steps()) as steps:
             for step in steps:
                 before = self.progress.step
-                self.take(step)
+                with memory_for(step.batches, doing="training on"):
+                    self.take(step)
                 self.progress.position += 1
                 bar.update(self.progress.step - before)
                 self.show(bar)

@@ -109,6 +109,7 @@ def failing_test(root: Path, tests: Sequence[str]) -> str:
     """The first test below ``root`` that fails; empty where all pass. Takes over its process, which must be fresh."""
     import pytest
 
+    multiprocessing.current_process()._config["daemon"] = False  # tests start processes, which a pool's may not
     assert "mtdnn" not in sys.modules, "the copy is imported, and no other"
     os.chdir(root)
     os.environ |= {"PYTHONPATH": str(root), "COLUMNS": "1000", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

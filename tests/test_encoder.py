@@ -8,6 +8,7 @@ import torch
 from support import FAMILIES, NLI, toy_batch, toy_model
 
 from mtdnn import encoder as enc
+from mtdnn import hub
 from mtdnn.errors import ConfigError, EncoderError
 from mtdnn.model import MultiTaskModel
 from mtdnn.rng import Rng
@@ -113,7 +114,7 @@ def test_an_encoder_that_is_not_there_is_said_at_once(path, message, monkeypatch
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket, "create_connection", no_network)
-    monkeypatch.setattr(enc.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     started = time.monotonic()
     with pytest.raises(EncoderError, match=message):
         enc.load_config(path)
@@ -173,9 +174,9 @@ def test_a_proxy_that_does_not_answer_is_no_network(monkeypatch):
         raise OSError("refused")
 
     monkeypatch.setattr(socket, "create_connection", nobody)
-    monkeypatch.setattr(enc.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    assert not enc.hub_answers()
+    assert not hub.hub_answers()
     assert asked == [("proxy.example", 3128)]
 
 

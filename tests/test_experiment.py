@@ -69,6 +69,22 @@ def test_checkpoints_that_a_kill_left_in_a_cell_that_is_done_are_deleted(done):
     assert not left.parent.exists()
 
 
+def test_what_changes_no_bit_of_a_result_does_not_outdate_it(done, monkeypatch):
+    folder, results = done
+    monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained again"))
+    switched = [f"{place}.activation_checkpointing=true" for place in ("train", "stages.joint.train")]
+    job = experiment_at(folder, overrides=switched)
+    assert all(job.options(cell).activation_checkpointing for cell in job.cells)
+    assert job.run() == results
+
+
+def test_a_result_older_than_an_option_is_accepted(done):
+    folder, _ = done
+    inputs = json.dumps([result["inputs"] for result in experiment_at(folder).results()])
+    assert "few_shot" in inputs
+    assert "activation_checkpointing" not in inputs
+
+
 def test_another_configuration_is_refused_with_the_difference(done):
     folder, _ = done
     job = experiment_at(folder, overrides=["train.learning_rate=2e-3"])

@@ -5,24 +5,27 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "rng", "diagnostics", "tracking", "testing.corpus_words"},
+    {"errors", "hub", "rng", "diagnostics", "tracking", "testing.corpus_words"},
     {"testing.corpus"},
-    {"registry", "yaml_files", "runner"},
+    {"registry", "yaml_files", "runner", "files"},
     {"schema", "metrics"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
+    {"activation_checkpointing", "memory"},
     {"passes"},
     {"model"},
     {"optim"},
     {"config"},
     {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task", "published"},
+    {"train_plan", "cell_folder"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},
     {"experiment", "runs"},
     {"interop", "checks", "report", "forecast", "adaptation"},
-    {"analysis"},
+    {"analysis", "memory_probe"},
+    {"doctor"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 import mtdnn
-from mtdnn.cli import adapt, analyse, check, evaluate, import_mtdnn, methods, predict, report, run, submit, tasks
+from mtdnn.cli import (
+    adapt,
+    analyse,
+    check,
+    doctor,
+    evaluate,
+    import_mtdnn,
+    methods,
+    predict,
+    report,
+    run,
+    submit,
+    tasks,
+)
 from mtdnn.errors import MtdnnError
 
 app = typer.Typer(
@@ -16,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("doctor")(doctor.doctor)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

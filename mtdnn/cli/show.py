@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from mtdnn.doctor import Diagnosis, total_seconds
 from mtdnn.experiment import Experiment
 from mtdnn.files import write_json_atomically
 from mtdnn.forecast import Forecast, forecast
 from mtdnn.label_savings import curve_of, savings
+from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
 from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
@@ -57,6 +60,30 @@ def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
         console.print(
             f"about {sum(known) / 60:.0f} minutes of training and evaluation, one cell after another, by this probe"
         )
+
+
+def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diagnosis]) -> None:
+    """What the longest batch of each kind of stage took, and how long everything may take."""
+    header = ("stage", "longest batch", "peak", "may have", "fits", "s a step", "precision")
+    console.print(table_of(header, [diagnosis_row(each) for each in found]))
+    free = min(each.findings.free for each in found) if found else 0
+    tell(f"device {job.device}, {torch.get_num_threads()} threads, {shown_bytes(free)} free")
+    if found and all(each.fits for each in found):
+        minutes = total_seconds(job, cells, found) / 60
+        tell(f"everything fits; about {minutes:.1f} minutes of training and evaluation, one cell after another")
+
+
+def diagnosis_row(each: Diagnosis) -> tuple[str, ...]:
+    whole = each.findings.at(each.batch_size)
+    return (
+        str(Path(*each.cell.path.parts[:3])),
+        f"{each.task}: {each.rows} x {each.tokens}",
+        f"{'' if whole else 'about '}{shown_bytes(each.peak)}",
+        shown_bytes(each.findings.limit),
+        "yes" if each.fits else "NO",
+        f"{whole.seconds:.2f}" if whole else "",
+        each.findings.precision,
+    )
 
 
 def tell(text: str) -> None:

@@ -20,6 +20,7 @@ import datasets
 import zstandard
 
 from mtdnn.errors import ConfigError, DataError, listed, unknown
+from mtdnn.hub import hub_or_cache
 from mtdnn.tasks import FilesLayout, GeneratedLayout, HubLayout, Layout, TaskDef
 from mtdnn.testing import corpus
 
@@ -297,7 +298,8 @@ def _dataset_rows(table: datasets.Dataset, place: str) -> Iterator[Row]:
 def load_hub(layout: HubLayout, split: str) -> datasets.Dataset:
     """One split from the hub, or from the hub's cache on this machine."""
     try:
-        return datasets.load_dataset(layout.path, layout.name, split=split, revision=layout.revision)
+        with hub_or_cache():
+            return datasets.load_dataset(layout.path, layout.name, split=split, revision=layout.revision)
     except Exception as error:  # datasets raises many kinds; all mean that the data is not to be had
         raise DataError(
             f"hub data set '{layout.path}' ({layout.name or 'default'}, split {split}) cannot be loaded: "

@@ -18,10 +18,13 @@ LATEX = {
     "−": r"$-$",
     "→": r"$\rightarrow$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    **{sign: f"{{{sign}}}" for sign in "[]"},  # at the beginning of a row they would be an option of the one before
 }
 # Punctuation that Markdown reads: anywhere, at the edge of a word, before an entity's name; and what begins a block.
 MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 BLOCK = re.compile(r"^(\d*)([#>+-]|(?<=\d)[.)])(?=\s)")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBERS = re.compile(r"[-+\d.,%±−() ]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Table:
 
     def csv(self) -> str:
         file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
+        csv.writer(file, lineterminator="\n").writerows([map(in_csv, row) for row in [self.header, *self.rows]])
         return file.getvalue()
 
     def latex(self) -> str:
@@ -82,6 +85,12 @@ def in_markdown(text: str) -> str:
 def paragraph(text: str) -> str:
     """Text that Markdown shows as it is, as a paragraph: no list, no quotation, no heading."""
     return BLOCK.sub(r"\1\\\2", in_markdown(text))
+
+
+def in_csv(value: Any) -> Any:
+    """Text with an apostrophe before what a spreadsheet would take for a formula; numbers stay as they are."""
+    formula = isinstance(value, str) and value.startswith(FORMULA) and not NUMBERS.fullmatch(value)
+    return f"'{value}" if formula else value
 
 
 def _in_latex(text: str) -> str:

@@ -3,7 +3,11 @@
 Each is a :class:`mutations.Mutation`; ``change`` begins with the fault's name.
 """
 
-from faults import protections_runner, protections_runs
+from faults import protections_doctor, protections_runner, protections_runs
 from mutations import Mutation
 
-PROTECTIONS: tuple[Mutation, ...] = (*protections_runs.PROTECTIONS, *protections_runner.PROTECTIONS)
+PROTECTIONS: tuple[Mutation, ...] = (
+    *protections_runs.PROTECTIONS,
+    *protections_runner.PROTECTIONS,
+    *protections_doctor.PROTECTIONS,
+)

@@ -233,13 +233,13 @@ def test_ticks_are_round_numbers(low, high, ticks):
 
 
 def test_a_table_escapes_what_its_formats_read_as_their_own():
-    table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"]])
+    table = Table(name="t", title="", header=["a|b", "50 %"], rows=[["x\ny", r"\_<b>"], ["=1+1", "-1.5 ± 2"]])
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
     assert table.markdown().splitlines()[1] == "| --- | --- |"
     assert table.markdown().splitlines()[2] == r"| x y | \\\_&lt;b> |"
     assert r"a|b & 50 \% \\" in table.latex()
     assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
-    assert list(csv.reader(table.csv().splitlines(keepends=True)))[1] == ["x\ny", r"\_<b>"]
+    assert list(csv.reader(table.csv().splitlines(keepends=True)))[1:] == [["x\ny", r"\_<b>"], ["'=1+1", "-1.5 ± 2"]]
 
 
 @pytest.mark.parametrize(
