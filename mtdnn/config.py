@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from mtdnn.data.rows import BadRows
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
@@ -44,9 +45,12 @@ class DataConfig(Strict):
     :param layout: ``hub``, ``files`` or ``generated``; by default what fits ``--data-dir``.
     :param drop_leaks: leave training units out whose text pair stands in any task's validation or test split.
     :param max_train_rows: cap on each task's training rows, stratified and seeded.
+    :param bad_rows: ``stop`` names every bad row and trains nothing; ``skip`` leaves them out, counted, and writes them
+        to the run's folder.
     """
 
     layout: Literal["hub", "files", "generated"] | None = None
+    bad_rows: BadRows = "stop"
     drop_leaks: bool = True
     max_train_rows: Count | None = None
 

@@ -44,7 +44,7 @@ class Evaluation:
 @torch.inference_mode()
 def predict_batches(
     model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int
-) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
+) -> Iterator[tuple[np.ndarray, Batch, torch.Tensor]]:
     """(positions, batch, logits) with dropout off, longest rows first."""
     was_training = model.training
     model.eval()
@@ -63,7 +63,7 @@ def evaluate(model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pa
     for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id):
         for index, one, words in zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True):
             decoded[index], described[index] = one, words
-    labelled = bool(len(data)) and all(data.targets)
+    labelled = bool(len(data)) and bool(data.targets.sizes_U.all())
     gold = [head.gold(targets) for targets in data.targets] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}
     counted = sum(head.trainable(targets) for targets in data.targets)

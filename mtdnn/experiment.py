@@ -14,8 +14,7 @@ import torch
 
 from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
-from mtdnn.data.tokenize import TaskSplit
-from mtdnn.data.units import read_units
+from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
@@ -23,7 +22,7 @@ from mtdnn.files import write_json_atomically, write_lines
 from mtdnn.heads.base import build_head, copy_head
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
-from mtdnn.model import MultiTaskModel, load_model
+from mtdnn.model import MultiTaskModel, check_input, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells
 from mtdnn.pretrained import architecture_of, fresh_model, weights_of
@@ -156,8 +155,12 @@ class Experiment:
             for split in EVALUATED:
                 path = folder / f"{task}-{split}.jsonl"
                 if self.data.labelled(task, split) and not path.is_file():
-                    units, _ = read_units(self.data.source(task, split), self.data.head(task))
+                    units = self.data.read(task, split)
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
+        for task in self.config.tasks():
+            for split in SPLITS:
+                if self.data.labelled(task, split):
+                    self.data.write_rejected(task, split, self.out / "rejected")
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         by_path = {cell.path: cell for cell in self.cells}
@@ -202,7 +205,10 @@ class Experiment:
         return found and {**found, "system": cell.system, "stage": cell.stage.name, **shared}
 
     def inputs(self, cell: Cell) -> dict[str, Any]:
-        """Everything that can change a cell's result."""
+        """Everything that can change a cell's result.
+
+        What becomes of bad rows does not: where there are any in the content, only skipping them has a result.
+        """
         if cell.path not in self._inputs:
             self._inputs[cell.path] = self._all_inputs(cell)
         return self._inputs[cell.path]
@@ -217,7 +223,7 @@ class Experiment:
         return {
             "numerics": NUMERICS_VERSION,
             "encoder": self.config.encoder.model_dump(),
-            "data": {**self.config.data.model_dump(), "held_out": self.data.held_out_digest},
+            "data": {**self.config.data.model_dump(exclude={"bad_rows"}), "held_out": self.data.held_out_digest},
             "stage": cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"}),
             "train": asdict(self.options(cell)),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
@@ -321,6 +327,8 @@ class Experiment:
         if upstream is None:
             return fresh_model(self.config.encoder, tasks, seed=cell.seed)
         source = load_model(self.folder(upstream).model)
+        where, length = str(self.folder(upstream).model), self.config.encoder.max_length
+        check_input(source, self.data.tokenizer, max_length=length, where=where)
         model = source.with_tasks(tasks, seed=cell.seed)
         start = cell.stage.head
         if start == "fresh":
@@ -333,6 +341,7 @@ class Experiment:
     def save_model(self, model: MultiTaskModel, folder: Path) -> None:
         staged = folder.with_name(".staged-model")
         shutil.rmtree(staged, ignore_errors=True)
+        model.config.tokenizer = tokenizer_name(self.data.tokenizer)
         model.save_pretrained(staged)
         self.data.tokenizer.save_pretrained(staged)
         shutil.rmtree(folder, ignore_errors=True)
@@ -347,6 +356,7 @@ class Experiment:
                 self.data.source(task, split),
                 self.data.head(task),
                 max_length=self.config.encoder.max_length,
+                bad_rows=self.config.data.bad_rows,
             )
             for split in EVALUATED
             if self.data.labelled(task, split)

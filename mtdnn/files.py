@@ -1,9 +1,11 @@
 """Files that are whole or not there."""
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,44 @@ def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     staged.replace(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While entered, no other process is; the others wait. The file is gone when nobody is."""
+    descriptor = None
+    while descriptor is None:
+        descriptor = _take(path, wait=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def try_locked(path: Path) -> Iterator[bool]:
+    """As :func:`locked`, without waiting: whether no other process is there."""
+    descriptor = _take(path, wait=False)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _take(path: Path, *, wait: bool) -> int | None:
+    """A descriptor that holds the lock; None where another holds it, or took the file away with its own lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None

@@ -24,7 +24,7 @@ from mtdnn.checkpoint import (
     save_checkpoint,
 )
 from mtdnn.data.batch import Batch, make_batch
-from mtdnn.data.tokenize import TaskSplit
+from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
@@ -157,7 +157,7 @@ class Trainer:
         for batches in self.plan.epoch(self.progress.epoch)[self.progress.position :]:
             yield Step([self.batch(*each) for each in batches], self.task_weights)
 
-    def batch(self, task: str, units: list[int]) -> Batch:
+    def batch(self, task: str, units: Positions) -> Batch:
         made = make_batch(self.plan.data[task], units, self.model.head(task), pad_id=self.pad_id)
         return made.to(self.model.device)
 
