@@ -56,12 +56,13 @@ class Entry:
         """
         if found := self._found():
             return found
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder.with_name(self.folder.name + LOCK)):
-            found = self._found()
-            if found is None:
-                found = self._built(build)
-        self._clear()
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder.with_name(self.folder.name + LOCK)):
+                found = self._found() or self._built(build)
+            self._clear()
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be written: {error}; MTDNN_CACHE names another place") from error
         return found
 
     def _built(self, build: Callable[[Path], SplitFacts]) -> tuple[Path, SplitFacts]:
@@ -78,8 +79,6 @@ class Entry:
                 warnings.warn(f"{final} was damaged and is made again", stacklevel=3)
                 shutil.rmtree(final)
             staged.rename(final)
-        except OSError as error:
-            raise DataError(f"{self.folder}: cannot be written: {error}; MTDNN_CACHE names another place") from error
         finally:
             shutil.rmtree(staged, ignore_errors=True)
         return final, facts
