@@ -19,11 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mtdnn.errors import CheckpointError
-from mtdnn.files import flush, sha256, write_json
+from mtdnn.errors import MAX_NAME, CheckpointError
+from mtdnn.files import flush, is_file, sha256, write_json
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
+# What reading a damaged file may raise, besides what is wrong with its content.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError, SafetensorError)
 
 Parts = dict[str, dict[str, Tensor]]
 
@@ -102,23 +104,26 @@ def load_latest(folder: Path) -> Checkpoint | None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint, every file checked against the manifest."""
     verify(path)
-    state = json.loads((path / "state.json").read_text())
-    parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+    try:
+        state = json.loads((path / "state.json").read_text())
+        parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        return Checkpoint(step=state.pop("step"), state=state, parts=parts)
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} cannot be read: {str(error)[:300]}") from error
 
 
 def verify(path: Path) -> None:
     """CheckpointError that names the first file that is missing, changed or unexpected."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        files: Mapping[str, str] = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}/manifest.json is missing or damaged ({error})") from error
+        files: Mapping[str, str] = dict(manifest["files"])
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path}/manifest.json is missing or damaged ({str(error)[:300]})") from error
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {manifest.get('format')}; this version reads format {FORMAT}")
     for name, expected in files.items():
-        file = path / Path(name).name
-        if not file.is_file():
+        file = path / Path(name[-MAX_NAME:]).name
+        if not is_file(file):
             raise CheckpointError(f"{file} is missing")
         if sha256(file) != expected:
             raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")

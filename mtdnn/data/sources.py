@@ -13,7 +13,7 @@ import datasets
 from mtdnn.data.formats import READERS, dataset_rows, suffix_format
 from mtdnn.data.rows import Faults, Row
 from mtdnn.errors import ConfigError, DataError, unknown
-from mtdnn.files import sha256
+from mtdnn.files import is_file, sha256
 from mtdnn.tasks import FilesLayout, GeneratedLayout, HubLayout, Layout, TaskDef
 from mtdnn.testing import corpus
 
@@ -116,13 +116,6 @@ def data_file(task: TaskDef, layout: FilesLayout, name: str, data_dir: Path | No
         hint = f"{path.parent} holds {', '.join(there)}" if there else f"{path.parent} is not there; --data-dir {root}"
         raise DataError(f"task '{task.name}': no file {path}; {hint}")
     return path
-
-
-def is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def came_with_a_checkpoint(folder: Path) -> bool:

@@ -28,6 +28,7 @@ class Counted:
     number = 0
     build = None
 
+    @staticmethod
     def build_and_count(entry, build):
         Counted.number += 1
         return Counted.build(entry, build)
@@ -46,7 +47,8 @@ def together(folder: Path, count: int) -> None:
         if (child := os.fork()) == 0:
             os.read(read, 1)
             Counted.build, cache.Entry._built = cache.Entry._built, Counted.build_and_count
-            print(json.dumps({"units": load(folder), "built": Counted.number}), flush=True)
+            line = json.dumps({"units": load(folder), "built": Counted.number}) + "\n"
+            os.write(sys.stdout.fileno(), line.encode())
             os._exit(0)
         children.append(child)
     os.write(write, b"x" * count)

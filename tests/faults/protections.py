@@ -3,6 +3,7 @@
 Each is a :class:`mutations.Mutation`; ``change`` begins with the fault's name.
 """
 
+from faults import protections_data
 from mutations import Mutation
 
-PROTECTIONS: tuple[Mutation, ...] = ()
+PROTECTIONS: tuple[Mutation, ...] = (*protections_data.PROTECTIONS,)

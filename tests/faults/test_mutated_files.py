@@ -34,7 +34,7 @@ def test_damaged_files_are_read_or_refused_by_errors_of_ours(tmp_path, names, ti
     for name, each in found.items():
         assert each["foreign"] == [], name
         assert each["read"] + each["refused"] == count, name
-        assert each["refused"] >= count / 20, name
+        assert each["refused"], name
         assert each["slowest"] < 1, name
         assert each["megabytes"] < 300, name
     assert list(found) == list(names)
