@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mtdnn.data.rows import BadRows
-from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.errors import MAX_NAME, ConfigError, listed, unknown
 from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
 from mtdnn.tasks import merged, shipped
@@ -125,7 +125,7 @@ class HeadStart(Strict):
     map: dict[str, str] = {}
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of a folder
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME)]  # of a folder
 
 
 class StageConfig(Strict):

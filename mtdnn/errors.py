@@ -1,7 +1,7 @@
 """The errors a user can mend: each says the place, the value found and the remedy, and has an exit code of its own."""
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 MAX_SHOWN = 20
@@ -53,7 +53,8 @@ class RunError(MtdnnError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
     name, names = name[:MAX_NAME], sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    near = get_close_matches(name, names, n=5, cutoff=0.5)
+    near.sort(key=lambda each: (-SequenceMatcher(None, each, name).ratio(), each[:1] != name[:1]))
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}"
 

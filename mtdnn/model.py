@@ -12,11 +12,13 @@ from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
 from mtdnn.data.tokenize import tokenizer_name
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.errors import CheckpointError, MtdnnError
+from mtdnn.errors import CheckpointError, MtdnnError, listed
 from mtdnn.heads.base import Head, build_head, copy_head
 from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
+
+UNFIT = ("missing_keys", "unexpected_keys", "mismatched_keys")  # of transformers' report, which it only logs
 
 
 class MultiTaskConfig(PretrainedConfig):
@@ -210,12 +212,16 @@ def load_model(folder: Path) -> MultiTaskModel:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
     try:
-        model: MultiTaskModel = MultiTaskModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model, found = MultiTaskModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
     except MtdnnError:
         raise
     except Exception as error:  # safetensors, JSON and transformers raise many kinds for a damaged file
         raise CheckpointError(f"{folder}: the model is damaged: {str(error)[:300]}; train it anew") from error
-    return model
+    if wrong := sorted(map(str, [key for kind in UNFIT for key in found[kind]])):
+        raise CheckpointError(f"{folder}: missing or unknown weights: {listed(wrong)}; train it anew")
+    return cast(MultiTaskModel, model)
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:

@@ -13,9 +13,12 @@ import yaml
 
 from mtdnn.errors import ConfigError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 200_000
 MAX_DEPTH = 40
+MAX_WRITTEN = 10_000  # values, as they stand in the file; reading that many takes part of a second
 MAX_NODES = 100_000  # after expansion of aliases
+
+TOO_LARGE = f"larger than {MAX_BYTES} bytes; a definition is a few lines"
 
 KeyPath = tuple[str | int, ...]
 
@@ -39,9 +42,19 @@ class YamlFile:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's core schema."""
+    """SafeLoader with YAML 1.2's core schema, which stops at a file that is too long or too deep."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}
+    written = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.written, self.depth = self.written + 1, self.depth + 1
+        if self.written > MAX_WRITTEN or self.depth > MAX_DEPTH:
+            told = f"more than {MAX_WRITTEN} values or {MAX_DEPTH} levels; simplify the file"
+            raise yaml.MarkedYAMLError(problem=told, problem_mark=self.peek_event().start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -65,7 +78,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 def parse_yaml(text: str, *, path: Path) -> YamlFile:
     """Parse one document. :class:`ConfigError` names file and line of whatever is refused."""
     if len(text.encode()) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a definition is a few lines")
+        raise ConfigError(f"{path}: {TOO_LARGE}")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -85,6 +98,8 @@ def parse_yaml(text: str, *, path: Path) -> YamlFile:
 def load_yaml(path: Path) -> YamlFile:
     """Read and parse one file."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {TOO_LARGE}")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

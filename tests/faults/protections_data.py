@@ -83,7 +83,8 @@ PROTECTIONS = (
     Mutation(
         "data/formats.py",
         "self.waiting.popleft() if self.waiting else next(self.lines))\n        return self.taken[-1].text",
-        'self.waiting.popleft() if self.waiting else next(self.lines))\n        return self.taken[-1].text.replace("\\r", "")',
+        "self.waiting.popleft() if self.waiting else next(self.lines))\n"
+        '        return self.taken[-1].text.replace("\\r", "")',
         "D2: a CSV's carriage returns are dropped",
         (f"{BAD_ROWS}any_texts_come_back_as_they_were_written[csv]",),
     ),
@@ -107,6 +108,13 @@ PROTECTIONS = (
         "        self.__dict__[name] = self.table[:]\n        return self.table.data.column(name)",
         "D4: the whole split is read into memory",
         (MILLION,),
+    ),
+    Mutation(
+        "yaml_files.py",
+        "self.written > MAX_WRITTEN or ",
+        "",
+        "C1: a file of any length is read to its end",
+        (f"{NAMES}hostile_yaml_is_right_or_refused_at_once_with_file_and_line",),
     ),
     Mutation(
         "yaml_files.py",
@@ -170,6 +178,20 @@ PROTECTIONS = (
         "",
         "S3: a task's name may be a path",
         (f"{NAMES}a_name_that_leads_elsewhere_is_refused",),
+    ),
+    Mutation(
+        "model.py",
+        "if wrong := sorted(",
+        "if wrong := [] and sorted(",
+        "S4: weights that are missing are drawn at random",
+        ("tests/faults/test_mutated_files.py::test_a_model_with_a_weight_of_another_name_is_refused",),
+    ),
+    Mutation(
+        "checkpoint.py",
+        "RecursionError, MemoryError, SafetensorError)",
+        "RecursionError, MemoryError)",
+        "S4: a damaged part is an error of safetensors",
+        (f"{MUTATED}[small files]",),
     ),
     Mutation(
         "data/formats.py",

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, own_process
+from support import ROOT, TASKS, own_process
+
+from mtdnn.errors import CheckpointError
+from mtdnn.model import load_model
+from mtdnn.testing.encoders import tiny_model
 
 SMALL = ("task YAML", "experiment YAML", "JSON lines", "CSV", "TSV", "Parquet", "manifest", "safetensors")
 LARGE = ("model", "model config")  # a whole model is loaded each time
@@ -39,3 +43,17 @@ def test_damaged_files_are_read_or_refused_by_errors_of_ours(tmp_path, names, ti
         assert each["megabytes"] < 300, name
     assert list(found) == list(names)
     tried(count * len(names), f"{', '.join(names)}: slowest {max(each['slowest'] for each in found.values()):.2f} s")
+
+
+@pytest.mark.fault("S4")
+def test_a_model_with_a_weight_of_another_name_is_refused(tmp_path, tried):
+    tiny_model(TASKS).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    assert content.count(b"heads.task_sts.output.weight") == 1
+    path.write_bytes(content.replace(b"heads.task_sts.output.weight", b"heads.task_stz.output.weight"))
+    with pytest.raises(CheckpointError, match=r"task_sts\.output\.weight\n.*task_stz\.output\.weight"):
+        load_model(tmp_path)
+    path.write_bytes(content)
+    assert list(load_model(tmp_path).task_defs) == [task.name for task in TASKS]
+    tried(1, "refused")

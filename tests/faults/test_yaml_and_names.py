@@ -137,8 +137,8 @@ def test_typing_errors_get_the_right_suggestion(tmp_path, mtdnn, tried):
         said.append((change, meant, str(caught.value)))
     content = yaml.safe_load((tmp_path / "tasks/nli.yaml").read_text())
     for change, meant in TASK_TYPOS:
-        (tmp_path / "nli.yaml").write_text(yaml.safe_dump({**content, **change}))
-        code, _, error = mtdnn("check", "nli", "--task-defs", tmp_path)
+        (tmp_path / "tasks/nli.yaml").write_text(yaml.safe_dump({**content, **change}))
+        code, _, error = mtdnn("check", "nli", "--task-defs", tmp_path / "tasks")
         assert code in (ConfigError.exit_code, 4), error
         said.append((str(change), meant, error))
     for words, meant in COMMAND_TYPOS:
