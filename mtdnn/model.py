@@ -212,13 +212,14 @@ def load_model(folder: Path) -> MultiTaskModel:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
     try:
-        model, found = MultiTaskModel.from_pretrained(
+        loaded: Any = MultiTaskModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except MtdnnError:
         raise
     except Exception as error:  # safetensors, JSON and transformers raise many kinds for a damaged file
         raise CheckpointError(f"{folder}: the model is damaged: {str(error)[:300]}; train it anew") from error
+    model, found = loaded
     if wrong := sorted(map(str, [key for kind in UNFIT for key in found[kind]])):
         raise CheckpointError(f"{folder}: missing or unknown weights: {listed(wrong)}; train it anew")
     return cast(MultiTaskModel, model)

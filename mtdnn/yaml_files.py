@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mtdnn.errors import ConfigError
+from mtdnn.errors import MAX_NAME, ConfigError
 
 MAX_BYTES = 200_000
 MAX_DEPTH = 40
@@ -19,6 +19,9 @@ MAX_WRITTEN = 10_000  # values, as they stand in the file; reading that many tak
 MAX_NODES = 100_000  # after expansion of aliases
 
 TOO_LARGE = f"larger than {MAX_BYTES} bytes; a definition is a few lines"
+
+TAG = "tag:yaml.org,2002:"
+TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 KeyPath = tuple[str | int, ...]
 
@@ -68,11 +71,11 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 # YAML 1.2 has no octal by a leading zero: 010 is ten.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor(f"{TAG}int", lambda loader, node: int(node.value))
 
 
 def parse_yaml(text: str, *, path: Path) -> YamlFile:
@@ -116,6 +119,8 @@ def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str,
             f"{file.where(key_path)}: more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify the file"
         )
     file.lines[key_path] = node.start_mark.line + 1
+    if node.tag.removeprefix(TAG) not in TAGS:
+        raise ConfigError(f"{file.where(key_path)}: tag '{node.tag[:MAX_NAME]}' is not allowed; write the value alone")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _survey(item, (*key_path, index), file, count)

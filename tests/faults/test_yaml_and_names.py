@@ -55,7 +55,7 @@ HOSTILE = {  # file: (text, what is said of it)
     "tag-name": ("b: !!python/name:os.system", "refused: {path}:1"),
     "tag-int": ("b: !!int yes", "refused: {path}"),
     "tag-stamp": ("b: !!timestamp 2024-99-99", "refused: {path}"),
-    "tag-set": ("b: !!binary '???'", "refused: {path}"),
+    "tag-binary": ("b: !!binary '???'", "refused: {path}:1"),
     "two": ("a: 1\n---\nb: 2", "refused: {path}:"),
     "control": ("a: \x00", "refused: {path}"),
 }
