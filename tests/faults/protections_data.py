@@ -132,8 +132,8 @@ PROTECTIONS = (
     ),
     Mutation(
         "errors.py",
-        "n=1, cutoff=0.5)",
-        "n=1, cutoff=0.95)",
+        "n=5, cutoff=0.5)",
+        "n=5, cutoff=0.95)",
         "C2: only the nearest names are suggested",
         (f"{NAMES}typing_errors_get_the_right_suggestion",),
     ),

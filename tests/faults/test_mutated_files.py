@@ -55,5 +55,5 @@ def test_a_model_with_a_weight_of_another_name_is_refused(tmp_path, tried):
     with pytest.raises(CheckpointError, match=r"task_sts\.output\.weight\n.*task_stz\.output\.weight"):
         load_model(tmp_path)
     path.write_bytes(content)
-    assert list(load_model(tmp_path).task_defs) == [task.name for task in TASKS]
+    assert set(load_model(tmp_path).task_defs) == {task.name for task in TASKS}
     tried(1, "refused")
