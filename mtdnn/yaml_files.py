@@ -59,6 +59,13 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (KeyError, ValueError) as error:
+            told = f"{str(node.value)[:MAX_NAME]!r} is no {node.tag.removeprefix(TAG)} that can be read"
+            raise yaml.MarkedYAMLError(problem=told, problem_mark=node.start_mark) from error
+
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -88,13 +95,16 @@ def parse_yaml(text: str, *, path: Path) -> YamlFile:
         if node is None:
             return YamlFile(path, {})
         file = YamlFile(path, None)
-        _survey(node, (), file, {"nodes": 0})
+        _survey(node, (), file, {"nodes": 0, "merges": 0})
         file.data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error)[:200] or 'nested too deeply'}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.reason}; remove what cannot be seen") from error
     return file
 
 
@@ -114,7 +124,7 @@ def load_yaml(path: Path) -> YamlFile:
 def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str, int]) -> None:
     """Record every key's line; refuse duplicate keys, depth and size beyond reason (aliases counted as expanded)."""
     count["nodes"] += 1
-    if count["nodes"] > MAX_NODES or len(key_path) > MAX_DEPTH:
+    if count["nodes"] > MAX_NODES or len(key_path) + count["merges"] > MAX_DEPTH:
         raise ConfigError(
             f"{file.where(key_path)}: more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify the file"
         )
@@ -129,7 +139,9 @@ def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str,
         for key, value in node.value:
             _check_key(key, seen, key_path, file)
             is_merge = key.tag.endswith(":merge")
+            count["merges"] += is_merge
             _survey(value, key_path if is_merge else (*key_path, key.value), file, count)
+            count["merges"] -= is_merge
             if not is_merge:
                 file.lines[(*key_path, key.value)] = key.start_mark.line + 1
 

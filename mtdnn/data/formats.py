@@ -184,7 +184,9 @@ def read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
     limits = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": MAX_FOOTER}
     try:
         with pq.ParquetFile(path, **limits) as file:
-            features = datasets.Features.from_arrow_schema(file.schema_arrow)
+            schema = file.schema_arrow
+            described = b"huggingface" in (schema.metadata or {})  # columns of ours, with the names of classes
+            features = datasets.Features.from_arrow_schema(schema) if described else datasets.Features()
             batches = file.iter_batches(batch_size=ROWS_AT_ONCE, use_threads=False)
             yield from dataset_rows((row for batch in batches for row in batch.to_pylist()), features, str(path))
     except Exception as error:  # pyarrow and datasets raise many kinds for a damaged file
