@@ -42,7 +42,10 @@ class Ragged(Sequence[Any]):
         return self.values_V[self.starts_U[index] : self.stops_U[index]].tolist()
 
     def __iter__(self) -> Iterator[list[Any]]:
-        return (self[index] for index in range(len(self)))
+        for start in range(0, len(self), CHUNK):
+            bounds = (each[start : start + CHUNK].tolist() for each in (self.starts_U, self.stops_U))
+            for first, last in zip(*bounds, strict=True):
+                yield self.values_V[first:last].tolist()
 
     @property
     def sizes_U(self) -> np.ndarray:
