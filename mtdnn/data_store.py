@@ -129,7 +129,8 @@ class DataStore:
             order = prefix(order, rows, size)
         order = order[allowed[order]]
         if self.config.data.drop_leaks:
-            leaked = data.pair_keys.any(np.isin(data.pair_keys.values_V, self.held_out))
+            keys = data.pair_keys
+            leaked = keys.any(np.isin(keys.values_V, self.held_out))
             clean = order[~leaked[order]]
             counts["leaks_dropped"] = int(rows[order].sum() - rows[clean].sum())
             order = clean

@@ -63,10 +63,11 @@ def evaluate(model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pa
     for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id):
         for index, one, words in zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True):
             decoded[index], described[index] = one, words
-    labelled = bool(len(data)) and bool(data.targets.sizes_U.all())
-    gold = [head.gold(targets) for targets in data.targets] if labelled else []
+    targets = data.targets
+    labelled = bool(len(data)) and bool(targets.sizes_U.all())
+    gold = [head.gold(each) for each in targets] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}
-    counted = sum(head.trainable(targets) for targets in data.targets)
+    counted = sum(map(head.trainable, targets))
     return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold, counted)
 
 

@@ -121,11 +121,11 @@ class TaskSplit:
     def uids(self) -> list[str]:
         return list(self.names())
 
-    @cached_property
+    @property
     def targets(self) -> Ragged:
         return self._lists("targets", lambda values: values.to_numpy())
 
-    @cached_property
+    @property
     def pair_keys(self) -> Ragged:
         """:func:`mtdnn.data.units.pair_key` of each row, as a number."""
         return self._lists("pair_keys", hexadecimal)
