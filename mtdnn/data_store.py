@@ -140,7 +140,7 @@ class DataStore:
             raise DataError(f"task '{task}': nothing is left to train on ({counts})")
         counts["candidates_cut"] = int(rows[order].sum() - kept[order].sum())
         counts["trained_on"] = int(kept[order].sum())
-        return cut.select(np.sort(order)), counts
+        return (cut if len(order) == len(data) else cut.select(np.sort(order))), counts
 
 
 def digest(value: Any) -> str:
