@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtdnn.errors import CheckpointError
-from mtdnn.files import flush, verify_manifest, write_json, write_manifest, writing
+from mtdnn.files import UNREADABLE, flush, verify_manifest, write_json, write_manifest, writing
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
+# What reading a damaged file may raise, besides what is wrong with its content.
 
 Parts = dict[str, dict[str, Tensor]]
 
@@ -110,8 +110,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         parts = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
         return Checkpoint(step=state.pop("step"), state=state, parts=parts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{path} holds something else than a checkpoint ({error})") from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} holds something else than a checkpoint: {str(error)[:300]}") from error
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import find_source
 from mtdnn.data.units import Counts, Unit, read_units
 from mtdnn.errors import DataError, MtdnnError
@@ -34,7 +35,8 @@ class SplitReport:
     def cells(self) -> tuple[str, ...]:
         left_out = self.counts.rows - self.counts.kept
         words = f"{self.words[0]}/{self.words[1]}"
-        numbers = (self.counts.rows, self.units, left_out, words, self.duplicates, self.leaks)
+        bad = self.counts.rejected
+        numbers = (self.counts.rows, self.units, left_out, bad, words, self.duplicates, self.leaks)
         return (self.task, self.split, *map(str, numbers), self.targets)
 
 
@@ -43,15 +45,34 @@ class Findings:
     """Reports of what could be read, the faults of what could not, and the tasks without data at hand.
 
     :param warnings: what is doubtful and no fault: duplicates and contradictory targets inside a split.
+    :param keys: the pair keys of each split that could be read, by task and split.
     """
 
     reports: list[SplitReport] = field(default_factory=list)
+    keys: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def shared(self) -> list[str]:
+        """In words: training examples of a task that stand in a validation or test split of another."""
+        told = []
+        for (task, split), keys in self.keys.items():
+            for (other, place), held_out in self.keys.items():
+                if split == "train" and place != "train" and other != task:
+                    count = sum(number for key, number in keys.items() if key in held_out)
+                    if count:
+                        told.append(
+                            f"leak: {count} training rows of '{task}' stand in the {place} split of '{other}'; "
+                            "data.drop_leaks leaves them out where both are trained together"
+                        )
+        return told
 
-def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir: Path | None) -> Findings:
+
+def check_tasks(
+    registry: TaskRegistry, names: Sequence[str] | None, *, data_dir: Path | None, bad_rows: BadRows = "stop"
+) -> Findings:
     """Read every labelled split of the named tasks; without names, of all whose data is at hand."""
     findings = Findings()
     chosen = [registry.find(name, where="check") for name in names] if names else list(registry.values())
@@ -63,29 +84,34 @@ def check_tasks(registry: TaskRegistry, names: Sequence[str] | None, *, data_dir
         if faults := task_faults(task):
             findings.faults += faults
         else:
-            _check_splits(task, findings, data_dir)
+            _check_splits(task, findings, data_dir, bad_rows)
     return findings
 
 
-def _check_splits(task: TaskDef, findings: Findings, data_dir: Path | None) -> None:
+def _check_splits(task: TaskDef, findings: Findings, data_dir: Path | None, bad_rows: BadRows) -> None:
     layout = task.layout("files" if data_dir and task.data.files else None)
     units: dict[str, tuple[list[Unit], Counts]] = {}
     for split in layout.splits:
         try:
             source = find_source(task, split, layout=None, data_dir=data_dir)
-            units[split] = read_units(source, build_head(task))
+            units[split] = read_units(source, build_head(task), bad_rows=bad_rows)
         except DataError as error:
             findings.faults.append(str(error))
         except MtdnnError as error:
             findings.faults.append(f"task '{task.name}': {error}")
-    held_out = {key for split, (each, _) in units.items() if split != "train" for u in each for key in u.pair_keys()}
+    keys = {split: Counter(key for unit in each for key in unit.pair_keys()) for split, (each, _) in units.items()}
+    held_out = {key for split, each in keys.items() if split != "train" for key in each}
     for split, (each, counts) in units.items():
+        findings.keys[task.name, split] = keys[split]
         findings.warnings += repeats(task, split, each)
-        findings.reports.append(_report(task, split, each, counts, held_out if split == "train" else set()))
+        findings.reports.append(
+            _report(task, split, each, counts, keys[split], held_out if split == "train" else set())
+        )
 
 
-def _report(task: TaskDef, split: str, units: Sequence[Unit], counts: Counts, held_out: set[str]) -> SplitReport:
-    keys = Counter(key for unit in units for key in unit.pair_keys())
+def _report(
+    task: TaskDef, split: str, units: Sequence[Unit], counts: Counts, keys: Counter[str], held_out: set[str]
+) -> SplitReport:
     lengths = [sum(len(text.split()) for text in texts if text) for unit in units for texts in unit.texts]
     median, long = np.percentile(lengths, [50, 99])
     return SplitReport(

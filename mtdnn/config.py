@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.data.rows import BadRows
+from mtdnn.errors import MAX_NAME, ConfigError, listed, unknown
 from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
 from mtdnn.tasks import merged, shipped
@@ -44,9 +45,12 @@ class DataConfig(Strict):
     :param layout: ``hub``, ``files`` or ``generated``; by default what fits ``--data-dir``.
     :param drop_leaks: leave training units out whose text pair stands in any task's validation or test split.
     :param max_train_rows: cap on each task's training rows, stratified and seeded.
+    :param bad_rows: ``stop`` names every bad row and trains nothing; ``skip`` leaves them out, counted, and writes them
+        to the run's folder.
     """
 
     layout: Literal["hub", "files", "generated"] | None = None
+    bad_rows: BadRows = "stop"
     drop_leaks: bool = True
     max_train_rows: Count | None = None
 
@@ -125,7 +129,7 @@ class HeadStart(Strict):
     map: dict[str, str] = {}
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of a folder
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME)]  # of a folder
 
 
 class StageConfig(Strict):

@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mtdnn.config import ExperimentConfig
+from mtdnn.data.rows import Fault, Row
 from mtdnn.data.sources import Source, find_source
 from mtdnn.data.subsample import fraction_size, prefix, seeded_order
 from mtdnn.data.tokenize import TaskSplit, load_split
+from mtdnn.data.units import Reject, UnitReader
 from mtdnn.errors import DataError, faults_of
 from mtdnn.heads.base import Head, build_head
 from mtdnn.pretrained import tokenizer_of
 from mtdnn.tasks import SPLITS, Split, TaskRegistry
 
+log = logging.getLogger(__name__)
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
@@ -43,9 +49,33 @@ class DataStore:
     def split(self, task: str, split: str) -> TaskSplit:
         if (task, split) not in self._splits:
             self._splits[task, split] = load_split(
-                self.source(task, split), self.head(task), self.tokenizer, max_length=self.config.encoder.max_length
+                self.source(task, split),
+                self.head(task),
+                self.tokenizer,
+                max_length=self.config.encoder.max_length,
+                bad_rows=self.config.data.bad_rows,
             )
         return self._splits[task, split]
+
+    def read(self, task: str, split: str, *, reject: Reject | None = None) -> UnitReader:
+        """The split's units with their texts, read from the source."""
+        return UnitReader(self.source(task, split), self.head(task), bad_rows=self.config.data.bad_rows, reject=reject)
+
+    def write_rejected(self, task: str, split: str, folder: Path) -> None:
+        """The bad rows that were skipped, with what is wrong with them: ``<folder>/<task>-<split>.jsonl``."""
+        path = folder / f"{task}-{split}.jsonl"
+        if not self.split(task, split).facts.counts.rejected:
+            path.unlink(missing_ok=True)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+
+            def reject(row: Row, faults: Sequence[Fault]) -> None:
+                file.write(json.dumps(row.rejection(faults), ensure_ascii=False, default=repr) + "\n")
+
+            for _ in self.read(task, split, reject=reject):
+                pass
+        log.warning("task '%s', %s: bad rows are left out; see %s", task, split, path)
 
     def labelled(self, task: str, split: str) -> bool:
         """Whether the layout at hand declares the split, with labels."""
@@ -64,20 +94,19 @@ class DataStore:
             raise DataError("\n".join(faults))
 
     @cached_property
-    def held_out(self) -> set[str]:
-        """Text pairs of the validation and test splits of all tasks of the experiment."""
-        return {
-            key
+    def held_out(self) -> np.ndarray:
+        """Keys of the text pairs of the validation and test splits of all tasks of the experiment, sorted: uint64."""
+        keys = [
+            self.split(task, split).pair_keys.values_V
             for task in self.config.tasks()
             for split in EVALUATED
             if self.labelled(task, split)
-            for keys in self.split(task, split).pair_keys
-            for key in keys
-        }
+        ]
+        return np.unique(np.concatenate(keys)) if keys else np.empty(0, np.uint64)
 
     @cached_property
     def held_out_digest(self) -> str:
-        return digest(sorted(self.held_out))
+        return digest([f"{key:016x}" for key in self.held_out.tolist()])
 
     def train(
         self, task: str, *, fraction: float | None, max_rows: int | None, seed: int
@@ -86,30 +115,32 @@ class DataStore:
         data, head = self.split(task, "train"), self.head(task)
         cut = data.for_training(head, seed=seed)
         rows, kept = data.num_rows, cut.num_rows
-        chosen = [i for i, targets in enumerate(data.targets) if head.trainable(targets)]
+        allowed = np.fromiter(map(head.trainable, data.targets), bool, len(data))
         counts = {"rows": int(rows.sum()), "truncated": data.facts.truncated}
-        counts["without_loss"] = counts["rows"] - int(rows[chosen].sum())
-        order = seeded_order(data.uids, head.strata(data.targets), seed=seed)
+        if data.facts.counts.rejected:
+            counts["rejected"] = data.facts.counts.rejected
+        counts["without_loss"] = counts["rows"] - int(rows[allowed].sum())
+        order = np.arange(len(data))
+        if fraction is not None or max_rows is not None:
+            order = seeded_order(data.names(), head.strata(data.targets), seed=seed)
         if fraction is not None:
             full = self.registry[task].data.full_size
             size = fraction_size(fraction, full_size=full, available=data.facts.counts.available, task=task)
-            chosen = _among(prefix(order, rows.tolist(), size), chosen)
+            order = prefix(order, rows, size)
+        order = order[allowed[order]]
         if self.config.data.drop_leaks:
-            clean = [i for i in chosen if not self.held_out.intersection(data.pair_keys[i])]
-            counts["leaks_dropped"] = int(rows[chosen].sum() - rows[clean].sum())
-            chosen = clean
-        if max_rows is not None:
-            chosen = prefix(_among(order, chosen), kept.tolist(), max_rows)
-        if not chosen:
+            keys = data.pair_keys
+            leaked = keys.any(np.isin(keys.values_V, self.held_out))
+            clean = order[~leaked[order]]
+            counts["leaks_dropped"] = int(rows[order].sum() - rows[clean].sum())
+            order = clean
+        if max_rows is not None and len(order):
+            order = prefix(order, kept, max_rows)
+        if not len(order):
             raise DataError(f"task '{task}': nothing is left to train on ({counts})")
-        counts["candidates_cut"] = int(rows[chosen].sum() - kept[chosen].sum())
-        counts["trained_on"] = int(kept[chosen].sum())
-        return cut.select(sorted(chosen)), counts
-
-
-def _among(order: Sequence[int], allowed: Sequence[int]) -> list[int]:
-    keep = set(allowed)
-    return [index for index in order if index in keep]
+        counts["candidates_cut"] = int(rows[order].sum() - kept[order].sum())
+        counts["trained_on"] = int(kept[order].sum())
+        return (cut if len(order) == len(data) else cut.select(np.sort(order))), counts
 
 
 def digest(value: Any) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from mtdnn.errors import MemoryExceededError
 from mtdnn.experiment import Experiment
 from mtdnn.forecast import forecast, kind_of, padded_tokens, plan_of
@@ -93,7 +95,7 @@ def longest_of(job: Experiment, cells: Sequence[Cell]) -> tuple[Cell, Plan, Micr
             found.setdefault(padded_tokens(plan.data[task], units), (cell, plan, (task, units)))
     cell, plan, (task, units) = found[max(found)]
     lengths = plan.data[task].lengths
-    return cell, plan, (task, sorted(units, key=lambda unit: -int(lengths[unit])))
+    return cell, plan, (task, units[np.argsort(-lengths[units], kind="stable")])
 
 
 def diagnosis(job: Experiment, cell: Cell, plan: Plan, batch: Micro, *, limit: int | None) -> Diagnosis:

@@ -1,10 +1,11 @@
 """The errors a user can mend: each says the place, the value found and the remedy, and has an exit code of its own."""
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any
 
 MAX_SHOWN = 20
+MAX_NAME = 100  # characters of a name that is shown
 
 
 class MtdnnError(Exception):
@@ -78,17 +79,21 @@ class BusyError(MtdnnError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that ``name`` is not a known ``kind``, with the nearest name and the full list."""
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    name, names = name[:MAX_NAME], sorted(known)
+    near = get_close_matches(name, names, n=5, cutoff=0.5)
+    near.sort(key=lambda each: (-SequenceMatcher(None, each, name).ratio(), each[:1] != name[:1]))
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}"
 
 
-def listed(faults: Sequence[str]) -> str:
-    """Join faults into one message: the first :data:`MAX_SHOWN`, then how many more there are."""
+def listed(faults: Sequence[str], *, count: int | None = None) -> str:
+    """Join faults into one message: the first :data:`MAX_SHOWN`, then how many more there are.
+
+    :param count: how many there are in all, where ``faults`` are only the first.
+    """
     shown = list(faults[:MAX_SHOWN])
-    if len(faults) > MAX_SHOWN:
-        shown.append(f"... and {len(faults) - MAX_SHOWN} more")
+    if (more := (count or len(faults)) - len(shown)) > 0:
+        shown.append(f"... and {more} more")
     return "\n".join(shown)
 
 

@@ -46,7 +46,7 @@ class Evaluation:
 @torch.inference_mode()
 def predict_batches(
     model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int, ranks: Ranks = ALONE
-) -> Iterator[tuple[list[int], Batch, torch.Tensor]]:
+) -> Iterator[tuple[np.ndarray, Batch, torch.Tensor]]:
     """(positions, batch, logits) of this process's batches, with dropout off, longest rows first."""
     was_training = model.training
     model.eval()
@@ -73,10 +73,11 @@ def evaluate(
         found += zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True)
     for index, one, words in ranks.gather(found):
         decoded[index], described[index] = one, words
-    labelled = bool(len(data)) and all(data.targets)
-    gold = [head.gold(targets) for targets in data.targets] if labelled else []
+    targets = data.targets
+    labelled = bool(len(data)) and bool(targets.sizes_U.all())
+    gold = [head.gold(each) for each in targets] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}
-    counted = sum(head.trainable(targets) for targets in data.targets)
+    counted = sum(map(head.trainable, targets))
     return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold, counted)
 
 

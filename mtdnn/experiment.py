@@ -17,8 +17,7 @@ import torch
 from mtdnn.baseline import Constant, flat
 from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
-from mtdnn.data.tokenize import TaskSplit
-from mtdnn.data.units import read_units
+from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.errors import ConfigError, MtdnnError, RunError, faults_of, listed
@@ -28,7 +27,7 @@ from mtdnn.heads.base import build_head, copy_head
 from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
-from mtdnn.model import MODEL_FORMAT, MultiTaskModel, load_model
+from mtdnn.model import MODEL_FORMAT, MultiTaskModel, check_input, load_model
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
@@ -190,8 +189,12 @@ class Experiment:
             for split in EVALUATED:
                 path = folder / f"{task}-{split}.jsonl"
                 if self.data.labelled(task, split) and not path.is_file():
-                    units, _ = read_units(self.data.source(task, split), self.data.head(task))
+                    units = self.data.read(task, split)
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
+        for task in self.config.tasks():
+            for split in SPLITS:
+                if self.data.labelled(task, split):
+                    self.data.write_rejected(task, split, self.out / "rejected")
 
     def training_targets(self) -> dict[str, dict[str, float]]:
         """Each task's most frequent and mean target, of all its training rows."""
@@ -241,7 +244,10 @@ class Experiment:
         return found and {**found, "system": cell.system, "stage": cell.stage.name, **shared}
 
     def inputs(self, cell: Cell) -> dict[str, Any]:
-        """Everything that can change a cell's result."""
+        """Everything that can change a cell's result.
+
+        What becomes of bad rows does not: where there are any in the content, only skipping them has a result.
+        """
         if cell.path not in self._inputs:
             self._inputs[cell.path] = self._all_inputs(cell)
         return self._inputs[cell.path]
@@ -256,7 +262,7 @@ class Experiment:
         return {
             "numerics": NUMERICS_VERSION,
             "encoder": self.config.encoder.model_dump(),
-            "data": {**self.config.data.model_dump(), "held_out": self.data.held_out_digest},
+            "data": {**self.config.data.model_dump(exclude={"bad_rows"}), "held_out": self.data.held_out_digest},
             "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
             "train": counted(asdict(self.options(cell))),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
@@ -364,6 +370,8 @@ class Experiment:
         if upstream is None:
             return fresh_model(self.config.encoder, tasks, seed=cell.seed)
         source = load_model(self.folder(upstream).model)
+        where, length = str(self.folder(upstream).model), self.config.encoder.max_length
+        check_input(source, self.data.tokenizer, max_length=length, where=where)
         model = source.with_tasks(tasks, seed=cell.seed)
         start = cell.stage.head
         if start == "fresh":
@@ -377,6 +385,7 @@ class Experiment:
         staged = folder.with_name(".staged-model")
         with writing(folder):
             shutil.rmtree(staged, ignore_errors=True)
+            model.config.tokenizer = tokenizer_name(self.data.tokenizer)
             model.save_pretrained(staged)
             tokenizer_of(self.config.encoder).save_pretrained(staged)  # ours may bear what it last tokenised with
             write_manifest(staged, format=MODEL_FORMAT)
@@ -392,6 +401,7 @@ class Experiment:
                 self.data.source(task, split),
                 self.data.head(task),
                 max_length=self.config.encoder.max_length,
+                bad_rows=self.config.data.bad_rows,
             )
             for split in EVALUATED
             if self.data.labelled(task, split)

@@ -13,9 +13,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from mtdnn.errors import BusyError, CheckpointError, StorageError
+from mtdnn.errors import MAX_NAME, BusyError, CheckpointError, StorageError
 
 LOCK, HOLDER, MANIFEST = ".lock", ".holder.json", "manifest.json"
+# What reading a file of JSON or tensors that is not what it should be can raise.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError, SafetensorError)
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -83,14 +92,15 @@ def verify_manifest(folder: Path, *, format: int) -> None:
     place = folder / MANIFEST
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
-        files = {Path(name).name: str(expected) for name, expected in manifest["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{place} is missing or damaged ({error})") from error
-    if manifest.get("format") != format:
-        raise CheckpointError(f"{folder}: format {manifest.get('format')}; this version reads format {format}")
+        files = {Path(name[-MAX_NAME:]).name: str(expected) for name, expected in manifest["files"].items()}
+        found = manifest.get("format")
+    except UNREADABLE as error:
+        raise CheckpointError(f"{place} is missing or damaged ({str(error)[:300]})") from error
+    if found != format:
+        raise CheckpointError(f"{folder}: format {str(found)[:MAX_NAME]}; this version reads format {format}")
     for name, expected in files.items():
         file = folder / name
-        if not file.is_file():
+        if not is_file(file):
             raise CheckpointError(f"{file} is missing")
         if sha256(file) != expected:
             raise CheckpointError(f"{file} is damaged: its SHA-256 is not the manifest's")

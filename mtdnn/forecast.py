@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mtdnn.data.batch import sorted_batches
-from mtdnn.data.tokenize import TaskSplit
+from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.data_store import EVALUATED
 from mtdnn.evaluate import predict_batches
 from mtdnn.experiment import Experiment
@@ -101,7 +101,7 @@ def plan_of(job: Experiment, cell: Cell) -> Plan:
     return job.plan(cell, train)
 
 
-def visits_of(data: Any, epochs: Sequence[Sequence[Sequence[tuple[str, list[int]]]]]) -> list[Visits]:
+def visits_of(data: Any, epochs: Sequence[Sequence[Sequence[tuple[str, Positions]]]]) -> list[Visits]:
     counts = {task: np.zeros(len(split), dtype=int) for task, split in data.items()}
     batches = dict.fromkeys(data, 0)
     for task, units in (batch for steps in epochs for step in steps for batch in step):
@@ -118,7 +118,7 @@ def seconds_of(job: Experiment, cell: Cell, plan: Plan, epochs: Sequence[Any], r
     return rates.train * trained + rates.predict * judged
 
 
-def padded_tokens(data: TaskSplit, units: Sequence[int]) -> int:
+def padded_tokens(data: TaskSplit, units: Positions) -> int:
     return int(data.lengths[units].max() * data.num_rows[units].sum())
 
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers.utils import logging as hf_logging
 
 from mtdnn.config import ExperimentConfig
@@ -27,7 +28,7 @@ from mtdnn.train_plan import Step
 from mtdnn.trainer import Trainer
 
 Options = Mapping[str, Any]
-Micro = tuple[str, list[int]]  # a task, and units of its training data
+Micro = tuple[str, np.ndarray]  # a task, and units of its training data
 SMALL = (8, 4)  # the first two measurements take the batch size over these
 SPARE = 0.95  # of what is free: less may be free when the run begins
 
@@ -150,8 +151,7 @@ class Probe:
     def step(self, trainer: Trainer, batch_size: int) -> Step:
         """The batch's longest units, as many as a batch of that size has."""
         task, units = self.batch
-        rows = trainer.plan.data[task].num_rows.tolist()
-        return next(trainer.made([[(task, pack(units, rows, batch_size)[0])]]))
+        return next(trainer.made([[(task, pack(units, trainer.plan.data[task].num_rows, batch_size)[0])]]))
 
 
 def changed(trainer: Trainer, options: Options) -> Trainer:

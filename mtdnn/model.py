@@ -5,25 +5,29 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
+from mtdnn.data.tokenize import tokenizer_name
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.errors import CheckpointError
+from mtdnn.errors import CheckpointError, MtdnnError, listed
 from mtdnn.files import MANIFEST, verify_manifest
-from mtdnn.heads.base import Head, build_head
+from mtdnn.heads.base import Head, build_head, copy_head
 from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
 
 MODEL_FORMAT = 1
+UNFIT = ("missing_keys", "unexpected_keys", "mismatched_keys")  # of transformers' report, which it only logs
 
 
 class MultiTaskConfig(PretrainedConfig):
-    """The encoder's configuration, the pooling, and the definition of every task."""
+    """The encoder's configuration, the pooling, and the definition of every task.
+
+    :param tokenizer: which one the model was trained with, as :func:`mtdnn.data.tokenize.tokenizer_name` says it.
+    """
 
     model_type = "mtdnn"
 
@@ -33,12 +37,14 @@ class MultiTaskConfig(PretrainedConfig):
         pool: enc.Pool = "native",
         tasks: dict[str, dict[str, Any]] | None = None,
         max_length: int = 128,
+        tokenizer: str | None = None,
         **kwargs: Any,
     ):
         self.encoder = encoder or {}
         self.pool = pool
         self.tasks = tasks or {}
         self.encoder_max_length = max_length
+        self.tokenizer = tokenizer
         super().__init__(**kwargs)
 
 
@@ -114,6 +120,21 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
             check_labels(task, self.task_defs.get(task.name))
         model.load_state_dict(weights)
         return model
+
+    def remap_labels(self, task: TaskDef) -> None:
+        """Put the head's rows in the order of the definition's labels, which are the checkpoint's in another order.
+
+        :raises CheckpointError: when they are not.
+        """
+        saved, old = self.task_defs[task.name], self.head(task.name)
+        if (saved.kind, sorted(saved.label_names)) != (task.kind, sorted(task.label_names)):
+            check_labels(task, saved)
+        if saved.label_names == task.label_names:
+            return
+        head = build_head(task, hidden_size=self.encoder.config.hidden_size).to(self.device)
+        copy_head(old, head, {}, task=task.name, source="the checkpoint")
+        self.heads[head_key(task.name)] = head.train(self.training)
+        self.task_defs[task.name] = task
 
     @torch.no_grad()
     def reset_all(self, *, seed: int) -> None:
@@ -195,13 +216,17 @@ def load_model(folder: Path) -> MultiTaskModel:
     if (folder / MANIFEST).is_file():
         verify_manifest(folder, format=MODEL_FORMAT)
     try:
-        model: MultiTaskModel = MultiTaskModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        loaded: Any = MultiTaskModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise CheckpointError(f"{folder}: its weights cannot be read: {reason} Train or import it anew") from error
-    return model
+    except MtdnnError:
+        raise
+    except Exception as error:  # safetensors, JSON and transformers raise many kinds for a damaged file
+        raise CheckpointError(f"{folder}: the model cannot be read: {str(error)[:300]}; train it anew") from error
+    model, found = loaded
+    if wrong := sorted(map(str, [key for kind in UNFIT for key in found[kind]])):
+        raise CheckpointError(f"{folder}: missing or unknown weights: {listed(wrong)}; train it anew")
+    return cast(MultiTaskModel, model)
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
@@ -209,7 +234,24 @@ def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
     if saved is None:
         return
     if (saved.kind, saved.label_names) != (task.kind, task.label_names):
+        same = (saved.kind, sorted(saved.label_names)) == (task.kind, sorted(task.label_names))
+        remedy = "mtdnn evaluate --remap-labels reorders them" if same else "train anew or restore the definition"
         raise CheckpointError(
             f"task '{task.name}': the checkpoint was trained as {saved.kind} with labels {list(saved.label_names)}, "
-            f"the definition says {task.kind} with {list(task.label_names)}; train anew or restore the definition"
+            f"the definition says {task.kind} with {list(task.label_names)}; {remedy}"
+        )
+
+
+def check_input(model: MultiTaskModel, tokenizer: Any, *, max_length: int, where: str) -> None:
+    """Refuse a checkpoint that was trained on other token ids or another length, showing both.
+
+    A checkpoint that does not say on which is taken as it is.
+    """
+    saved, given = model.config.tokenizer, tokenizer_name(tokenizer)
+    if saved is not None and saved != given:
+        raise CheckpointError(f"{where}: the model was trained with {saved}, and here is {given}; restore its own")
+    if model.config.encoder_max_length != max_length:
+        raise CheckpointError(
+            f"{where}: the model was trained with rows of {model.config.encoder_max_length} tokens, encoder.max_length "
+            f"is {max_length}; set it to the model's"
         )

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from mtdnn.data.sources import READERS, Faults, suffix_format
+from mtdnn.data.formats import READERS, suffix_format
+from mtdnn.data.rows import Faults, without_faults
 from mtdnn.errors import ConfigError, DataError, unknown
-from mtdnn.tasks import read_task, shipped
+from mtdnn.tasks import NAME_RULE, is_task_name, read_task, shipped
 
 MAX_CLASSES = 50
 LABEL_NAMES = ("label", "target", "class", "category", "sentiment", "gold", "score", "rating", "stars", "y")
@@ -75,7 +76,10 @@ def write_definition(
 
     :raises ConfigError: when a column cannot be guessed, or the definition is there already.
     """
-    path = folder / f"{name or data.name.split('.')[0].replace(' ', '_')}.yaml"
+    called = name or data.name.split(".")[0].replace(" ", "_")
+    if not is_task_name(called):
+        raise ConfigError(f"--name: {called[:100]!r} {NAME_RULE}")
+    path = folder / f"{called}.yaml"
     if path.exists() or (shipped("task_defs") / path.name).exists():
         raise ConfigError(f"{path}: a task called '{path.stem}' is there already; give --name")
     choices = Choices(_columns(data))
@@ -102,7 +106,7 @@ def _columns(data: Path) -> dict[str, Column]:
         raise DataError(f"{data}: no such file")
     faults = Faults()
     columns: dict[str, Column] = {}
-    for row in READERS[suffix_format(data)](data, faults):
+    for row in without_faults(READERS[suffix_format(data)](data, faults), faults):
         for column, value in row.values.items():
             columns.setdefault(column, Column()).add(value)
     faults.raise_if_any(str(data))

@@ -11,11 +11,13 @@ import torch
 
 from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch, pad_rows
-from mtdnn.data.sources import READERS, Faults, find_source, numbered_lines, suffix_format
+from mtdnn.data.formats import READERS, numbered_lines, suffix_format
+from mtdnn.data.rows import Faults, Row, without_faults
+from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import encode_texts, load_split
 from mtdnn.errors import ConfigError, DataError, faults_of, listed, unknown
 from mtdnn.evaluate import Evaluation, evaluate
-from mtdnn.model import MultiTaskModel, check_labels, load_model
+from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
 from mtdnn.tasks import Inputs, TaskDef
 
 ROWS_AT_ONCE = 256
@@ -38,19 +40,28 @@ class Predictor:
         folder = Path(folder)
         model = load_model(folder).eval()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(device), enc.load_tokenizer(str(folder)))
+        tokenizer = enc.load_tokenizer(str(folder))
+        check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=str(folder))
+        return cls(model.to(device), tokenizer)
 
     def task(self, name: str) -> TaskDef:
         if name not in self.model.task_defs:
             raise ConfigError(f"--task: {unknown('task of this model', name, self.model.task_defs)}")
         return self.model.task_defs[name]
 
-    def evaluate(self, definition: TaskDef, split: str, *, data_dir: Path | None = None) -> Evaluation:
+    def evaluate(
+        self, definition: TaskDef, split: str, *, data_dir: Path | None = None, remap_labels: bool = False
+    ) -> Evaluation:
         """Metrics and predictions on a labelled split.
 
+        :param remap_labels: put the head's rows in the order of the definition's labels first.
         :raises CheckpointError: when the definition's labels are not those that the model was trained with.
         """
-        check_labels(definition, self.task(definition.name))
+        saved = self.task(definition.name)
+        if remap_labels:
+            self.model.remap_labels(definition)
+        else:
+            check_labels(definition, saved)
         source = find_source(definition, split, data_dir=data_dir)
         data = load_split(
             source, self.model.head(definition.name), self.tokenizer, max_length=self.model.config.encoder_max_length
@@ -131,9 +142,13 @@ def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix == ".txt":
-        return ({"text_a": line.rstrip("\r\n"), "place": f"{path}:{n}"} for n, line in numbered_lines(path, faults))
-    rows: Iterable[Any] = READERS[suffix_format(path)](path, faults)
-    return ({**row.values, "place": row.place} for row in rows)
+        rows: Iterable[Row] = (
+            Row(f"{path}:{line.number}", {"text_a": line.text.rstrip("\r\n")}, line.faults)
+            for line in numbered_lines(path, faults)
+        )
+    else:
+        rows = READERS[suffix_format(path)](path, faults)
+    return ({**row.values, "place": row.place} for row in without_faults(rows, faults))
 
 
 def texts_of(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:

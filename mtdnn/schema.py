@@ -1,5 +1,6 @@
 """Pydantic models read from YAML: every fault of a file at once, each with its line, key, value and remedy."""
 
+import re
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -8,6 +9,7 @@ from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.yaml_files import KeyPath, YamlFile
 
 M = TypeVar("M", bound=BaseModel)
+QUOTED = re.compile("'([^']*)'")
 
 
 class Strict(BaseModel):
@@ -38,6 +40,8 @@ def _say(model: type[BaseModel], file: YamlFile, fault: Any) -> str:
             return f"{file.where(loc[:-1])}: key '{loc[-1]}' is missing"
         case "value_error":
             return f"{where}: {fault['ctx']['error']}"
+        case "literal_error":
+            return f"{where}: {unknown('value', str(fault['input']), QUOTED.findall(fault['ctx']['expected']))}"
         case "string_type" if isinstance(fault["input"], bool | int | float):
             return f"{where}: expected text, got {fault['input']!r}; put quotes around it"
         case _:

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.errors import MAX_NAME, ConfigError, listed, unknown
 from mtdnn.schema import Strict, validate
 from mtdnn.yaml_files import YamlFile, load_yaml
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 LAYOUTS = ("hub", "files", "generated")
+NAME_RULE = "is empty, longer than 100 characters, or holds a dot, a slash or what cannot be printed"
 
 
 class Inputs(Strict):
@@ -56,6 +57,9 @@ class Layout(Strict):
         for name in self.splits:
             if name not in SPLITS:
                 raise ValueError(unknown("split", name, SPLITS))
+        for name, place in self.splits.items():
+            if place.startswith("/") or ".." in place.replace("\\", "/").split("/"):
+                raise ValueError(f"splits.{name}: '{place}' leaves the data folder; say it in path")
         return self
 
 
@@ -135,8 +139,8 @@ class TaskDef(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskDef":
-        if "." in self.name:
-            raise ValueError(f"name: '{self.name}' holds a dot; call the file otherwise")
+        if not is_task_name(self.name):
+            raise ValueError(f"name: {self.name[:100]!r} {NAME_RULE}; call the file otherwise")
         for label in self.labels:
             if isinstance(label, dict) and len(label) != 1:
                 raise ValueError(f"labels: an entry with aliases is one name and its list, got {label}")
@@ -177,6 +181,11 @@ class TaskDef(Strict):
 
     def columns(self, layout: Layout) -> Inputs:
         return layout.inputs or self.inputs
+
+
+def is_task_name(name: str) -> bool:
+    """Whether a name can stand for a file and a module, and for no other folder."""
+    return bool(name) and name.isprintable() and len(name) <= MAX_NAME and not set("./\\") & set(name)
 
 
 class TaskRegistry(Mapping[str, TaskDef]):

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
-from mtdnn.data.batch import Batch, epoch_batches
-from mtdnn.data.tokenize import TaskSplit
+import numpy as np
+
+from mtdnn.data.batch import Batch, count_batches, epoch_batches
+from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.optim import Precision
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
@@ -100,39 +102,47 @@ class Plan:
     seed: int
     updates: int = 1
 
-    def turns(self, task: str, epoch: int, *, size: int) -> Iterator[list[list[int]]]:
-        """A task's batches, ``size`` at a time, pass after pass, reshuffled each time."""
+    def turns(self, task: str, epoch: int) -> Iterator[list[np.ndarray]]:
+        """A task's batches, :attr:`turn_size` at a time, pass after pass, reshuffled each time."""
         number = 0
         while True:
-            batches = self._batches(task, epoch, number)
-            yield from (batches[start : start + size] for start in range(0, len(batches), size))
+            batches = epoch_batches(self.data[task], seed=f"{self.seed}/{task}/{epoch}/{number}", **self._batching)
+            yield from (batches[start : start + self.turn_size] for start in range(0, len(batches), self.turn_size))
             number += 1
 
-    def _batches(self, task: str, epoch: int, number: int) -> list[list[int]]:
-        seed = f"{self.seed}/{task}/{epoch}/{number}"
-        return epoch_batches(
-            self.data[task], batch_size=self.options.batch_size, seed=seed, buckets=self.options.buckets
-        )
+    @property
+    def turn_size(self) -> int:
+        """Micro-batches that a task has before it is another's turn."""
+        return self.options.accumulate if self.options.accumulation == "same_task" else 1
 
-    def epoch(self, epoch: int) -> list[list[tuple[str, list[int]]]]:
-        """(task, units) of each micro-batch of each step of an epoch."""
-        size = self.options.accumulate if self.options.accumulation == "same_task" else 1
-        num_turns = {task: -(-len(self._batches(task, epoch, 0)) // size) for task in self.data}
-        order = self.sampler.order(
-            num_turns,
+    @property
+    def _batching(self) -> dict[str, Any]:
+        return {"batch_size": self.options.batch_size, "buckets": self.options.buckets}
+
+    def order(self, epoch: int) -> Sequence[str]:
+        """Whose each turn of an epoch is."""
+        num_batches = {
+            task: count_batches(data, seed=f"{self.seed}/{task}/{epoch}/0", **self._batching)
+            for task, data in self.data.items()
+        }
+        return self.sampler.order(
+            {task: -(-count // self.turn_size) for task, count in num_batches.items()},
             num_examples={task: len(data) for task, data in self.data.items()},
             num_epochs=self.options.epochs,
             seed=self.seed,
             epoch=epoch,
         )
-        sources = {task: self.turns(task, epoch, size=size) for task in self.data}
-        turns = [[(task, units) for units in next(sources[task])] for task in order]
-        count = self.options.accumulate // size
+
+    def epoch(self, epoch: int) -> list[list[tuple[str, np.ndarray]]]:
+        """(task, units) of each micro-batch of each step of an epoch."""
+        sources = {task: self.turns(task, epoch) for task in self.data}
+        turns = [[(task, units) for units in next(sources[task])] for task in self.order(epoch)]
+        count = self.options.accumulate // self.turn_size
         return [list(chain(*turns[start : start + count])) for start in range(0, len(turns), count)]
 
     def steps_in(self, epoch: int) -> int:
         """Optimizer steps."""
-        return len(self.epoch(epoch)) * self.updates
+        return -(-len(self.order(epoch)) // (self.options.accumulate // self.turn_size)) * self.updates
 
     def num_epochs(self) -> int:
         return max(-(-self.options.epochs // self.updates), -(-self.options.min_updates // self.steps_in(0)))
@@ -157,7 +167,7 @@ class Step:
 
     @classmethod
     def made(
-        cls, planned: Sequence[tuple[str, list[int]]], batches: Sequence[Batch | None], weights: Mapping[str, float]
+        cls, planned: Sequence[tuple[str, Positions]], batches: Sequence[Batch | None], weights: Mapping[str, float]
     ) -> "Step":
         """The step that was planned, with this process's batches; None for one that is all the others'."""
         units = Counter[str]()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +26,7 @@ from mtdnn.checkpoint import (
 )
 from mtdnn.data.batch import Batch
 from mtdnn.data.loading import StepBatches, in_order
-from mtdnn.data.tokenize import TaskSplit
+from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.distributed import ALONE, Ranks
 from mtdnn.errors import ConfigError, NonFiniteError
@@ -183,9 +184,9 @@ class Trainer:
         """The rest of the current epoch's optimizer steps."""
         return self.made(self.plan.epoch(self.progress.epoch)[self.progress.position :])
 
-    def made(self, planned: Sequence[Sequence[tuple[str, list[int]]]]) -> Generator[Step]:
+    def made(self, planned: Sequence[Sequence[tuple[str, Positions]]]) -> Generator[Step]:
         """Steps that were planned, with this process's units of each batch."""
-        own = [[(task, self.ranks.share(units)) for task, units in step] for step in planned]
+        own = [[(task, self.ranks.share(np.asarray(units).tolist())) for task, units in step] for step in planned]
         heads = {task: self.model.head(task) for task in self.plan.data}
         batches = StepBatches(self.plan.data, heads, own, self.pad_id)
         with closing(in_order(batches, num_workers=self.options.num_workers)) as made:

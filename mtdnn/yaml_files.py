@@ -11,11 +11,17 @@ from typing import Any
 
 import yaml
 
-from mtdnn.errors import ConfigError
+from mtdnn.errors import MAX_NAME, ConfigError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 200_000
 MAX_DEPTH = 40
+MAX_WRITTEN = 10_000  # values, as they stand in the file; reading that many takes part of a second
 MAX_NODES = 100_000  # after expansion of aliases
+
+TOO_LARGE = f"larger than {MAX_BYTES} bytes; a definition is a few lines"
+
+TAG = "tag:yaml.org,2002:"
+TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 KeyPath = tuple[str | int, ...]
 
@@ -39,9 +45,26 @@ class YamlFile:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's core schema."""
+    """SafeLoader with YAML 1.2's core schema, which stops at a file that is too long or too deep."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}
+    written = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.written, self.depth = self.written + 1, self.depth + 1
+        if self.written > MAX_WRITTEN or self.depth > MAX_DEPTH:
+            told = f"more than {MAX_WRITTEN} values or {MAX_DEPTH} levels; simplify the file"
+            raise yaml.MarkedYAMLError(problem=told, problem_mark=self.peek_event().start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (KeyError, ValueError) as error:
+            told = f"{str(node.value)[:MAX_NAME]!r} is no {node.tag.removeprefix(TAG)} that can be read"
+            raise yaml.MarkedYAMLError(problem=told, problem_mark=node.start_mark) from error
 
 
 for _tag, _pattern, _first in (
@@ -55,36 +78,41 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 # YAML 1.2 has no octal by a leading zero: 010 is ten.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+_Loader.add_constructor(f"{TAG}int", lambda loader, node: int(node.value))
 
 
 def parse_yaml(text: str, *, path: Path) -> YamlFile:
     """Parse one document. :class:`ConfigError` names file and line of whatever is refused."""
     if len(text.encode()) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a definition is a few lines")
+        raise ConfigError(f"{path}: {TOO_LARGE}")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return YamlFile(path, {})
         file = YamlFile(path, None)
-        _survey(node, (), file, {"nodes": 0})
+        _survey(node, (), file, {"nodes": 0, "merges": 0})
         file.data = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error)[:200] or 'nested too deeply'}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.reason}; remove what cannot be seen") from error
     return file
 
 
 def load_yaml(path: Path) -> YamlFile:
     """Read and parse one file."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {TOO_LARGE}")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
@@ -96,11 +124,13 @@ def load_yaml(path: Path) -> YamlFile:
 def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str, int]) -> None:
     """Record every key's line; refuse duplicate keys, depth and size beyond reason (aliases counted as expanded)."""
     count["nodes"] += 1
-    if count["nodes"] > MAX_NODES or len(key_path) > MAX_DEPTH:
+    if count["nodes"] > MAX_NODES or len(key_path) + count["merges"] > MAX_DEPTH:
         raise ConfigError(
             f"{file.where(key_path)}: more than {MAX_NODES} values or {MAX_DEPTH} levels; simplify the file"
         )
     file.lines[key_path] = node.start_mark.line + 1
+    if node.tag.removeprefix(TAG) not in TAGS:
+        raise ConfigError(f"{file.where(key_path)}: tag '{node.tag[:MAX_NAME]}' is not allowed; write the value alone")
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             _survey(item, (*key_path, index), file, count)
@@ -109,7 +139,9 @@ def _survey(node: yaml.Node, key_path: KeyPath, file: YamlFile, count: dict[str,
         for key, value in node.value:
             _check_key(key, seen, key_path, file)
             is_merge = key.tag.endswith(":merge")
+            count["merges"] += is_merge
             _survey(value, key_path if is_merge else (*key_path, key.value), file, count)
+            count["merges"] -= is_merge
             if not is_merge:
                 file.lines[(*key_path, key.value)] = key.start_mark.line + 1
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mtdnn.data.batch import pad_rows
+from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import Source
 from mtdnn.data.tokenize import encode_texts
 from mtdnn.data.units import TargetRules, read_units
@@ -35,10 +36,16 @@ def sentence_vectors(encoder: PreTrainedModel, tokenizer: Any, texts: list[str],
 
 
 def cosine_evaluation(
-    encoder: PreTrainedModel, tokenizer: Any, source: Source, rules: TargetRules, *, max_length: int
+    encoder: PreTrainedModel,
+    tokenizer: Any,
+    source: Source,
+    rules: TargetRules,
+    *,
+    max_length: int,
+    bad_rows: BadRows = "stop",
 ) -> Evaluation:
     """A pair task's metrics with the cosine as the prediction."""
-    units, _ = read_units(source, rules)
+    units, _ = read_units(source, rules, bad_rows=bad_rows)
     first = sentence_vectors(encoder, tokenizer, [unit.texts[0][0] for unit in units], max_length=max_length)
     second = sentence_vectors(encoder, tokenizer, [str(unit.texts[0][1]) for unit in units], max_length=max_length)
     cosines = (first * second).sum(-1).tolist()

@@ -748,8 +748,8 @@ TRAINER = changes(
         "tests/test_trainer.py::test_min_updates_raise_the_number_of_epochs",
     ),
     (
-        "return len(self.epoch(epoch)) * self.updates",
-        "return len(self.epoch(epoch))",
+        "// self.turn_size)) * self.updates",
+        "// self.turn_size))",
         "FreeAT's updates are counted once",
         "tests/test_trainer.py::test_free_at_updates_after_every_replay_and_takes_fewer_epochs",
     ),

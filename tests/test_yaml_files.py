@@ -46,7 +46,7 @@ def test_every_float_is_read_as_itself(value):
     [
         ("a: 1\nb: 2\na: 3", r"file\.yaml:3: key 'a' stands twice"),
         ("a: [1, 2", r"file\.yaml:\d: not valid YAML"),
-        ("a: !!python/object/apply:os.system ['true']", r"file\.yaml:1: not valid YAML: could not determine a constr"),
+        ("a: !!python/object/apply:os.system ['true']", r"file\.yaml:1: a: tag '.*os\.system' is not allowed"),
         ("? [a]\n: 1", r"file\.yaml:1: a key must be plain text"),
         ("[" * 5000 + "]" * 5000, r"file\.yaml: not valid YAML|levels"),
     ],

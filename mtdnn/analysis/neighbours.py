@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtdnn.analysis.perturbed import batch_of, method_at, options_from, perturbed, site_of
 from mtdnn.analysis.words import Texts, WordTable, mean_of_word, read, spelled, vocabulary_words, word_table
-from mtdnn.data.sources import Faults
+from mtdnn.data.rows import Faults
 from mtdnn.errors import ConfigError, DataError, unknown
 from mtdnn.predictor import Predictor, file_rows, texts_of
 from mtdnn.tasks import TaskDef

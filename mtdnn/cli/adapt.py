@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtdnn.cli.options import DataDir, Overrides, TaskDefs, numbers, task_folder
+from mtdnn.cli.options import BadRows, DataDir, Overrides, TaskDefs, numbers, task_folder, with_bad_rows
 
 if TYPE_CHECKING:
     from mtdnn.experiment import Experiment
@@ -24,6 +24,7 @@ def adapt(
     ] = None,
     task_defs: TaskDefs = None,
     data_dir: DataDir = None,
+    bad_rows: BadRows = None,
     overrides: Overrides = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="The folder; runs/adapt-<task> by default.")] = None,
     jobs: Annotated[int, typer.Option(help="Cells side by side on this machine.")] = 1,
@@ -47,7 +48,7 @@ def adapt(
         task=name,
         fractions=numbers("--fractions", fractions, float),
         seeds=numbers("--seeds", seeds, int),
-        overrides=overrides,
+        overrides=with_bad_rows(overrides, bad_rows),
         out=place,
         data_dir=data_dir,
     ).items():

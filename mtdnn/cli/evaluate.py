@@ -14,6 +14,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     task_defs: TaskDefs = None,
     data_dir: DataDir = None,
+    remap_labels: Annotated[
+        bool, typer.Option("--remap-labels", help="The definition's labels are the model's in another order.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the predictions here, as JSON lines.")] = None,
 ) -> None:
     """Metrics of a model on one split, with 95 % bootstrap intervals."""
@@ -27,7 +30,7 @@ def evaluate(
     open_log()
     predictor = Predictor.load(model)
     definition = load_tasks(task_folder(task_defs)).find(task, where="--task")
-    found = predictor.evaluate(definition, split, data_dir=data_dir)
+    found = predictor.evaluate(definition, split, data_dir=data_dir, remap_labels=remap_labels)
     counted = f"{len(found.uids)} units"
     if found.num_counted < len(found.uids):
         counted = f"{found.num_counted} of {counted}: those with both right and wrong answers"

@@ -1,6 +1,7 @@
 """Options that several verbs share."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,27 @@ DataDir = Annotated[
 Overrides = Annotated[
     list[str], typer.Option("--set", help="key.key=value, laid over the experiment file; size=NAME picks a size.")
 ]
+
+
+class Choice(StrEnum):
+    """What may become of bad rows."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+BadRows = Annotated[
+    Choice | None,
+    typer.Option(
+        "--bad-rows",
+        help="What becomes of bad rows: stop names them all (the default); skip leaves them out, counted.",
+    ),
+]
+
+
+def with_bad_rows(overrides: list[str], bad_rows: Choice | None) -> list[str]:
+    """The overrides with what ``--bad-rows`` stands for."""
+    return overrides if bad_rows is None else [*overrides, f"data.bad_rows={bad_rows.value}"]
 
 
 def task_folder(given: Path | None) -> Path | None:

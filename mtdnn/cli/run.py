@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtdnn.cli.options import DataDir, Overrides, TaskDefs, numbers, task_folder
+from mtdnn.cli.options import BadRows, DataDir, Overrides, TaskDefs, numbers, task_folder, with_bad_rows
 
 if TYPE_CHECKING:
     from mtdnn.runner import Executor
@@ -16,6 +16,7 @@ def run(
     overrides: Overrides = [],  # noqa: B006 (typer reads it)
     task_defs: TaskDefs = None,
     data_dir: DataDir = None,
+    bad_rows: BadRows = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<name> by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run; train nothing.")] = False,
     probe: Annotated[bool, typer.Option(help="With --plan: measure a few steps, for the time.")] = True,
@@ -41,7 +42,7 @@ def run(
     from mtdnn.plan import choose
     from mtdnn.tasks import load_tasks
 
-    config = load_experiment(find_experiment(experiment), overrides=overrides)
+    config = load_experiment(find_experiment(experiment), overrides=with_bad_rows(overrides, bad_rows))
     folder = out or Path("runs", config.name)
     ranks = join_ranks()
     tasks = load_tasks(task_folder(task_defs))

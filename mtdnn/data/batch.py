@@ -5,14 +5,16 @@ T = tokens.
 """
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mtdnn.data.tokenize import TaskSplit
+from mtdnn.data.tokenize import Positions, TaskSplit
 
 POOL_BATCHES = 50
 
@@ -58,7 +60,7 @@ class Batch:
         )
 
 
-def make_batch(data: TaskSplit, indices: Sequence[int], head: Any, *, pad_id: int) -> Batch:
+def make_batch(data: TaskSplit, indices: Positions, head: Any, *, pad_id: int) -> Batch:
     """The units at ``indices``, padded to their longest row."""
     units = data.units(indices)
     types = [row for unit in units["token_type_ids"] for row in unit]
@@ -90,7 +92,7 @@ def pad_rows(rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]], *, p
     return inputs
 
 
-def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> list[list[int]]:
+def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> list[np.ndarray]:
     """One pass over the units, reshuffled by ``seed``, each exactly once.
 
     With ``buckets``, units of like length share a batch: the shuffled units are sorted inside pools of
@@ -100,33 +102,41 @@ def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool 
     :param batch_size: rows of a batch; a ranking group stays whole, and one larger than this is a batch of its own.
     """
     rng = random.Random(seed)
-    order = list(range(len(data)))
-    rng.shuffle(order)
-    lengths, rows = data.lengths.tolist(), data.num_rows.tolist()
+    shuffled = array("q", range(len(data)))
+    rng.shuffle(shuffled)
+    order = np.frombuffer(shuffled, np.int64)
+    rows = data.num_rows
     if buckets:
-        num_batches = max(1, sum(rows) // batch_size)
+        num_batches = max(1, int(rows.sum()) // batch_size)
         pool = max(1, min(POOL_BATCHES, num_batches // 4) * len(order) // num_batches)
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        order = [index for each in pools for index in sorted(each, key=lengths.__getitem__)]
+        order = np.concatenate([each[np.argsort(data.lengths[each], kind="stable")] for each in pools])
     batches = pack(order, rows, batch_size)
     rng.shuffle(batches)
     return batches
 
 
-def pack(order: Sequence[int], rows: Sequence[int], batch_size: int) -> list[list[int]]:
+def count_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> int:
+    """How many batches :func:`epoch_batches` makes; it need not make them where every unit is one row."""
+    if data.num_rows.max() == 1:
+        return -(-len(data) // batch_size)
+    return len(epoch_batches(data, batch_size=batch_size, seed=seed, buckets=buckets))
+
+
+def pack(order: np.ndarray, rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Cut ``order`` into batches of at most ``batch_size`` rows, units whole."""
-    batches: list[list[int]] = []
-    total = 0
-    for index in order:
-        if not batches or total + rows[index] > batch_size:
-            batches.append([])
-            total = 0
-        batches[-1].append(index)
-        total += rows[index]
-    return batches
+    if rows.max() == 1:
+        cuts = list(range(0, len(order), batch_size))
+    else:
+        cuts, total = [0], 0
+        for place, count in enumerate(rows[order].tolist()):
+            if place > cuts[-1] and total + count > batch_size:
+                cuts.append(place)
+                total = 0
+            total += count
+    return [order[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True)]
 
 
-def sorted_batches(data: TaskSplit, *, batch_size: int) -> list[list[int]]:
+def sorted_batches(data: TaskSplit, *, batch_size: int) -> list[np.ndarray]:
     """Every unit once, longest first: for evaluation, where order does not matter and padding is waste."""
-    order = sorted(range(len(data)), key=lambda index: -int(data.lengths[index]))
-    return pack(order, data.num_rows.tolist(), batch_size)
+    return pack(np.argsort(-data.lengths, kind="stable"), data.num_rows, batch_size)

@@ -5,24 +5,31 @@ ranks from SHA-256(seed, uid). A fraction is a prefix of that order.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 from fractions import Fraction
+
+import numpy as np
 
 from mtdnn.errors import DataError
 
+DIGEST = np.dtype([("a", ">u8"), ("b", ">u8"), ("c", ">u8"), ("d", ">u8")])  # SHA-256 as four numbers
 
-def seeded_order(uids: Sequence[str], strata: Sequence[Hashable], *, seed: int) -> list[int]:
+
+def seeded_order(uids: Iterable[str], strata: Iterable[Hashable], *, seed: int) -> np.ndarray:
     """Positions of the units in the order whose prefixes are the fractions."""
-    members: dict[Hashable, list[int]] = defaultdict(list)
-    for index, stratum in enumerate(strata):
-        members[stratum].append(index)
-    digest = [hashlib.sha256(f"{seed}\x1f{uid}".encode()).hexdigest() for uid in uids]
-    ranked: list[tuple[int, float, str, int]] = []
-    for indices in members.values():
-        for rank, index in enumerate(sorted(indices, key=lambda i: digest[i])):
-            ranked.append((int(rank > 0), (rank + 0.5) / len(indices), digest[index], index))
-    return [index for *_, index in sorted(ranked)]
+    digests = bytearray()
+    for uid in uids:
+        digests += hashlib.sha256(f"{seed}\x1f{uid}".encode()).digest()
+    digest_U = np.frombuffer(digests, DIGEST)
+    by_digest = [digest_U[name] for name in reversed(DIGEST.names or ())]
+    numbers: dict[Hashable, int] = {}
+    stratum_U = np.fromiter((numbers.setdefault(each, len(numbers)) for each in strata), np.int64, len(digest_U))
+    size_S = np.bincount(stratum_U)
+    sorted_U = np.lexsort((*by_digest, stratum_U))
+    rank_U = np.empty(len(digest_U), np.int64)
+    rank_U[sorted_U] = np.arange(len(digest_U)) - np.repeat(np.cumsum(size_S) - size_S, size_S)
+    place_U = (rank_U + 0.5) / size_S[stratum_U]
+    return np.lexsort((*by_digest, place_U, rank_U > 0))
 
 
 def fraction_size(fraction: float, *, full_size: int | None, available: int, task: str) -> int:
@@ -44,13 +51,6 @@ def fraction_size(fraction: float, *, full_size: int | None, available: int, tas
     return size
 
 
-def prefix(order: Sequence[int], rows: Sequence[int], limit: int) -> list[int]:
+def prefix(order: np.ndarray, rows: np.ndarray, limit: int) -> np.ndarray:
     """The units of the longest prefix of ``order`` with at most ``limit`` rows in all; at least one unit."""
-    chosen: list[int] = []
-    total = 0
-    for index in order:
-        total += rows[index]
-        if total > limit and chosen:
-            break
-        chosen.append(index)
-    return chosen
+    return order[: max(1, int(np.searchsorted(np.cumsum(rows[order]), limit, side="right")))]

@@ -1,16 +1,13 @@
 """Checked units -> token ids in a memory-mapped Arrow file, made once and found again by content.
 
 The key covers everything that can change the file: the bytes of the source, the task's reading rules, the tokenizer,
-the length limit and this module's format version. A file is written under a temporary name and renamed when complete.
+the length limit and this module's format version.
 """
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,16 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
+from mtdnn.data.cache import UNITS, Entry, SplitFacts, cache_dir
+from mtdnn.data.ragged import Ragged, hexadecimal, of_arrow
+from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import Source
-from mtdnn.data.units import Counts, TargetRules, Unit, read_units
+from mtdnn.data.units import TargetRules, Unit, UnitReader
 
-FORMAT = 1
+FORMAT = 2
+Positions = Sequence[int] | np.ndarray
 ROWS_AT_ONCE = 2000
 ROW_COLUMNS = ("input_ids", "token_type_ids", "targets")
 SCHEMA = pa.schema(
@@ -40,46 +40,44 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class SplitFacts:
-    """Counts of one tokenised split, kept beside it.
-
-    :param truncated: rows that were longer than the limit and lost tokens.
-    """
-
-    counts: Counts
-    truncated: int
-    content_hash: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskSplit:
     """One tokenised split. A unit is an example, or in ranking a group; its rows are token sequences.
 
-    :param kept: positions of the rows of each unit that are used; None for all.
+    What is asked of all units comes as arrays; only the units of a batch become Python objects.
+
+    :param table: the units as they lie in the cache, mapped and not read.
+    :param chosen: which of them, in order; None for all.
+    :param kept: positions of the rows of each chosen unit that are used; None for all.
     """
 
     task: str
     split: str
     table: datasets.Dataset
     facts: SplitFacts
-    kept: Sequence[Sequence[int]] | None = None
+    chosen: np.ndarray | None = None
+    kept: Ragged | None = None
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.table) if self.chosen is None else len(self.chosen)
 
-    def select(self, indices: Sequence[int]) -> "TaskSplit":
-        kept = None if self.kept is None else [self.kept[index] for index in indices]
-        return replace(self, table=self.table.select(indices), kept=kept)
+    def select(self, indices: Positions) -> "TaskSplit":
+        indices = np.asarray(indices, np.int64)
+        chosen = indices if self.chosen is None else self.chosen[indices]
+        return replace(self, chosen=chosen, kept=None if self.kept is None else self.kept.select(indices))
 
     def for_training(self, rules: TargetRules, *, seed: int) -> "TaskSplit":
-        """The same units, each with only those rows that training uses."""
-        named = zip(self.uids, self.targets, strict=True)
-        return replace(self, kept=[rules.keep_rows(targets, key=f"{seed}/{uid}") for uid, targets in named])
+        """The same units, each with only those rows that training uses; a single row always is."""
+        if self.num_rows.max() == 1:
+            return self
+        named = zip(self.names(), self.targets, strict=True)
+        kept = (rules.keep_rows(targets, key=f"{seed}/{uid}") for uid, targets in named)
+        return replace(self, kept=Ragged.of(kept, dtype=np.int32))
 
-    def units(self, indices: Sequence[int]) -> dict[str, list[Any]]:
+    def units(self, indices: Positions) -> dict[str, list[Any]]:
         """Columns of some units."""
-        units: dict[str, list[Any]] = self.table[list(indices)]
+        indices = np.asarray(indices, np.int64)
+        units: dict[str, list[Any]] = self.table[(indices if self.chosen is None else self.chosen[indices]).tolist()]
         if self.kept is not None:
             kept = [self.kept[index] for index in indices]
             for name in ROW_COLUMNS:
@@ -89,64 +87,90 @@ class TaskSplit:
             units["num_rows"] = [len(keep) for keep in kept]
         return units
 
-    def column(self, name: str) -> Any:
-        return self.table.with_format("arrow")[:][name]
+    def _column(self, name: str) -> pa.ChunkedArray:
+        """A column of all units, mapped."""
+        return self.table.data.column(name)
+
+    def _chosen(self, values: Any) -> Any:
+        return values if self.chosen is None else values[self.chosen]
+
+    def _lists(self, name: str, values: Any) -> Ragged:
+        lists = of_arrow(self._column(name), values)
+        return lists if self.chosen is None else lists.select(self.chosen)
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of the longest row of each unit."""
-        return np.asarray(self.column("length"))
+        return np.asarray(self._chosen(self._column("length").to_numpy()))
 
     @cached_property
     def num_rows(self) -> np.ndarray:
         """Rows of each unit: 1, or in ranking the number of candidates."""
         if self.kept is not None:
-            return np.asarray([len(keep) for keep in self.kept])
-        return np.asarray(self.column("num_rows"))
+            return self.kept.sizes_U
+        return np.asarray(self._chosen(self._column("num_rows").to_numpy()))
 
-    @cached_property
+    def names(self) -> Iterator[str]:
+        """The units' uids, a chunk of them at a time."""
+        column = self._column("uid")
+        if self.chosen is None:
+            return (str(uid) for chunk in column.chunks for uid in chunk.to_pylist())
+        return (column[int(index)].as_py() for index in self.chosen)
+
+    @property
     def uids(self) -> list[str]:
-        return [str(uid) for uid in self.column("uid").to_pylist()]
+        return list(self.names())
 
-    @cached_property
-    def targets(self) -> list[list[float]]:
-        return list(self.column("targets").to_pylist())
+    @property
+    def targets(self) -> Ragged:
+        return self._lists("targets", lambda values: values.to_numpy())
 
-    @cached_property
-    def pair_keys(self) -> list[list[str]]:
-        return list(self.column("pair_keys").to_pylist())
-
-
-def cache_dir() -> Path:
-    """Where tokenised data lies: ``MTDNN_CACHE``, or ``~/.cache/mtdnn``."""
-    return Path(os.environ.get("MTDNN_CACHE", "~/.cache/mtdnn")).expanduser()
+    @property
+    def pair_keys(self) -> Ragged:
+        """:func:`mtdnn.data.units.pair_key` of each row, as a number."""
+        return self._lists("pair_keys", hexadecimal)
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 of what decides the token ids."""
+    """SHA-256 of what decides the token ids, whatever the tokenizer was used for before."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(f"{type(tokenizer).__name__}{text}".encode()).hexdigest()
+    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    for passing in ("truncation", "padding"):  # as the last call left them
+        content.pop(passing, None)
+    return hashlib.sha256(f"{type(tokenizer).__name__}{json.dumps(content, sort_keys=True)}".encode()).hexdigest()
 
 
-def load_split(source: Source, rules: TargetRules, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> TaskSplit:
+def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A tokenizer in words, the same for equal ones alone."""
+    return f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({tokenizer_hash(tokenizer)[:16]})"
+
+
+def load_split(
+    source: Source,
+    rules: TargetRules,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    bad_rows: BadRows = "stop",
+) -> TaskSplit:
     """The tokenised split, from the cache when it is there.
 
     :param max_length: tokens of a row, special tokens included; longer pairs lose the end of their longer text.
-    :raises DataError: naming every bad row of the split.
+    :param bad_rows: ``skip`` leaves bad rows out, counted.
+    :raises DataError: naming every bad row of the split, unless they are skipped.
     """
     content_hash = source.content_hash()
     key = cache_key(source, tokenizer, max_length=max_length, content_hash=content_hash)
-    folder = cache_dir() / f"{source.task.name}-{source.split}-{key[:24]}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                _build(folder, source, rules, tokenizer, max_length, content_hash)
-    facts = json.loads((folder / "facts.json").read_text())
-    table = datasets.Dataset.from_file(str(folder / "units.arrow"))
-    counts = Counts(**facts.pop("counts"))
-    return TaskSplit(source.task.name, source.split, table, SplitFacts(counts=counts, **facts))
+    entry = Entry(cache_dir() / f"{source.task.name}-{source.split}-{key[:24]}", skips=bad_rows == "skip")
+
+    def build(staged: Path) -> SplitFacts:
+        reader = UnitReader(source, rules, bad_rows=bad_rows)
+        with pa.OSFile(str(staged / UNITS), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+            truncated = sum(_write(some, writer, tokenizer, max_length) for some in _chunks(reader))
+        return SplitFacts(counts=reader.counts, truncated=truncated, content_hash=content_hash)
+
+    folder, facts = entry.get(build)
+    return TaskSplit(source.task.name, source.split, datasets.Dataset.from_file(str(folder / UNITS)), facts)
 
 
 def cache_key(source: Source, tokenizer: PreTrainedTokenizerBase, *, max_length: int, content_hash: str) -> str:
@@ -166,26 +190,14 @@ def cache_key(source: Source, tokenizer: PreTrainedTokenizerBase, *, max_length:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _build(
-    folder: Path, source: Source, rules: TargetRules, tokenizer: Any, max_length: int, content_hash: str
-) -> None:
-    units, counts = read_units(source, rules)
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        truncated = 0
-        with pa.OSFile(str(staged / "units.arrow"), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-            for some in _chunks(units):
-                columns, cut = _tokenised(some, tokenizer, max_length)
-                truncated += cut
-                writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
-        facts = SplitFacts(counts=counts, truncated=truncated, content_hash=content_hash)
-        (staged / "facts.json").write_text(json.dumps(asdict(facts)))
-        staged.rename(folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+def _write(units: Sequence[Unit], writer: Any, tokenizer: Any, max_length: int) -> int:
+    """Tokenise some units and write them; how many of their rows were cut."""
+    columns, truncated = _tokenised(units, tokenizer, max_length)
+    writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+    return truncated
 
 
-def _chunks(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+def _chunks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
     chunk: list[Unit] = []
     rows = 0
     for unit in units:

@@ -2,11 +2,14 @@
 
 import hashlib
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mtdnn.data.sources import Faults, Row, Source
+from mtdnn.data.rows import BadRows, Fault, Faults, Row
+from mtdnn.data.sources import Source
+
+Reject = Callable[[Row, Sequence[Fault]], None]
 
 
 class TargetRules(Protocol):
@@ -47,11 +50,12 @@ class Counts:
     without_gold: int = 0
     in_dropped_groups: int = 0
     in_other_splits: int = 0
+    rejected: int = 0
 
     @property
     def available(self) -> int:
-        """Rows of the split that carry gold labels, those of dropped groups included."""
-        return self.rows - self.without_gold - self.in_other_splits
+        """Good rows of the split that carry gold labels, those of dropped groups included."""
+        return self.rows - self.without_gold - self.in_other_splits - self.rejected
 
 
 def pair_key(text_a: str, text_b: str | None) -> str:
@@ -60,55 +64,92 @@ def pair_key(text_a: str, text_b: str | None) -> str:
     return hashlib.sha256("\x1f".join(normal).encode()).hexdigest()[:16]
 
 
-def read_units(source: Source, rules: TargetRules) -> tuple[list[Unit], Counts]:
-    """Every unit of a split, checked. DataError names every bad row as file:line, column, value.
+def read_units(
+    source: Source, rules: TargetRules, *, bad_rows: BadRows = "stop", reject: Reject | None = None
+) -> tuple[list[Unit], Counts]:
+    """Every unit of a split, checked; see :class:`UnitReader`."""
+    reader = UnitReader(source, rules, bad_rows=bad_rows, reject=reject)
+    return list(reader), reader.counts
 
-    A row is bad when a column is missing, a text is empty, a target is unknown, not a number or out of range, or a
-    uid stands twice.
+
+class UnitReader:
+    """One pass over a split: its units, checked, as they are read; groups come at the end.
+
+    A row is bad when it cannot be read, a column is missing, a text is empty, a target is unknown, not a number or out
+    of range, or a uid stands twice; a group is when it has no right answer and needs one.
+
+    :param bad_rows: ``stop``: the pass ends in a DataError that names every bad row as file:line, column, value.
+        ``skip``: they are left out and counted.
+    :param reject: is given each row that is skipped, with its faults.
     """
-    faults, counts = Faults(), Counts()
-    checker = RowChecker(source, rules, faults)
-    units: dict[str, Unit] = {}
-    for row in source.rows(faults):
-        counts.rows += 1
-        if checker.is_ignored(row):
-            counts.without_gold += 1
-            continue
-        checked = checker.check(row)
-        if checked is not None:
-            key, texts, target = checked
-            if checker.split_of(key, texts) != source.split:
-                counts.in_other_splits += 1
+
+    def __init__(self, source: Source, rules: TargetRules, *, bad_rows: BadRows = "stop", reject: Reject | None = None):
+        self.source, self.rules, self.skips, self.reject = source, rules, bad_rows == "skip", reject
+        self.counts, self.faults = Counts(), Faults()
+        self.checker = RowChecker(source, rules)
+
+    def __iter__(self) -> Iterator[Unit]:
+        groups: dict[str, tuple[Unit, list[Row]]] = {}
+        for row in self.source.rows(self.faults):
+            self.counts.rows += 1
+            unit = self._unit(row)
+            if unit is None:
                 continue
-            unit = units.setdefault(key, Unit(uid=key, place=row.place))
-            unit.texts.append(texts)
-            unit.targets.extend(target)
-    kept = list(_admitted(units, source, rules, faults, counts))
-    if not kept and not faults.messages:
-        faults.add(source.parts[0][0], "", "no usable rows")
-    faults.raise_if_any(f"task '{source.task.name}', {source.split}")
-    counts.kept = sum(len(unit.texts) for unit in kept)
-    return kept, counts
-
-
-def _admitted(
-    units: dict[str, Unit], source: Source, rules: TargetRules, faults: Faults, counts: Counts
-) -> Iterator[Unit]:
-    labelled = source.split not in source.layout.unlabelled
-    for unit in units.values():
-        try:
-            if not labelled or rules.admit(unit.targets):
-                yield unit
+            if self.checker.group is None:
+                yield from self._admitted(unit, [row])
             else:
-                counts.in_dropped_groups += len(unit.texts)
+                whole, rows = groups.setdefault(unit.uid, (unit, []))
+                rows.append(row)
+                if whole is not unit:
+                    whole.texts += unit.texts
+                    whole.targets += unit.targets
+        for unit, rows in groups.values():
+            yield from self._admitted(unit, rows)
+        if not self.counts.kept and not self.faults.count:
+            self.faults.add(self.source.parts[0][0], Fault("", "no usable rows"))
+        self.faults.raise_if_any(f"task '{self.source.task.name}', {self.source.split}")
+
+    def _unit(self, row: Row) -> Unit | None:
+        """A good row as a unit; None where the row is left out."""
+        if self.checker.is_ignored(row):
+            self.counts.without_gold += 1
+            return None
+        unit, faults = self.checker.check(row)
+        split = self.checker.split_of(unit)
+        if split != self.source.split:
+            self.counts.in_other_splits += 1
+        elif faults:
+            self._bad(row, faults)
+        else:
+            return unit
+        return None
+
+    def _admitted(self, unit: Unit, rows: Sequence[Row]) -> Iterator[Unit]:
+        try:
+            admitted = not self.checker.labelled or self.rules.admit(unit.targets)
         except ValueError as error:
-            faults.add(unit.place, source.task.target, str(error))
+            fault = Fault(self.source.task.target, str(error))
+            for row in rows if self.skips else rows[:1]:
+                self._bad(row, [fault])
+            return
+        if admitted:
+            self.counts.kept += len(unit.texts)
+            yield unit
+        else:
+            self.counts.in_dropped_groups += len(unit.texts)
+
+    def _bad(self, row: Row, faults: Sequence[Fault]) -> None:
+        self.counts.rejected += 1
+        if not self.skips:
+            self.faults.add(row.place, *faults)
+        elif self.reject is not None:
+            self.reject(row, faults)
 
 
 class RowChecker:
-    """Checks single rows of one source and collects what is wrong with them."""
+    """Checks single rows of one source."""
 
-    def __init__(self, source: Source, rules: TargetRules, faults: Faults):
+    def __init__(self, source: Source, rules: TargetRules):
         layout, task = source.layout, source.task
         self.inputs = task.columns(layout)
         self.target = layout.target or task.target
@@ -116,70 +157,87 @@ class RowChecker:
         self.uid, self.holdout = layout.uid, layout.holdout
         self.labelled = source.split not in layout.unlabelled
         self.ignored = {str(value) for value in layout.ignore_targets}
-        self.split, self.rules, self.faults = source.split, rules, faults
+        self.split, self.rules = source.split, rules
         self.seen: dict[str, str] = {}
 
     def is_ignored(self, row: Row) -> bool:
         return self.labelled and bool(self.ignored) and str(row.values.get(self.target)) in self.ignored
 
-    def split_of(self, key: str, texts: tuple[str, str | None]) -> str:
-        """The split that a row belongs to where one file holds them all."""
+    def split_of(self, unit: Unit | None) -> str:
+        """The split that a row belongs to where one file holds them all; the train split answers for bad rows."""
         if self.holdout is None:
             return self.split
-        named = key if self.group is not None else pair_key(*texts)
+        if unit is None:
+            return "train"
+        named = unit.uid if self.group is not None else pair_key(*unit.texts[0])
         place = int(hashlib.sha256(named.encode()).hexdigest()[:8], 16) / 16**8
         return "validation" if place < self.holdout else "test" if place < 2 * self.holdout else "train"
 
-    def check(self, row: Row) -> tuple[str, tuple[str, str | None], list[float]] | None:
-        """(unit key, texts, targets) of a good row; None after noting the faults of a bad one."""
-        before = len(self.faults.messages)
-        text_a, text_b = self._text(row, self.inputs.text_a), None
-        if self.inputs.second:
-            text_b = self._text(row, self.inputs.second)
-        target = [self._target(row)] if self.labelled else []
-        key = self._key(row)
-        if len(self.faults.messages) > before or text_a is None:
-            if self.holdout is not None and self.split != "train":
-                del self.faults.messages[before:]  # the train split reads the same file, and tells
-            return None
-        return key, (text_a, text_b), target
+    def check(self, row: Row) -> tuple[Unit | None, list[Fault]]:
+        """A good row as a unit; None and what is wrong with a bad one."""
+        faults = list(row.faults)
+        if row.raw is not None:
+            return None, faults
+        text_a = self._text(row, self.inputs.text_a, faults)
+        text_b = self._text(row, self.inputs.second, faults) if self.inputs.second else None
+        target = [self._target(row, faults)] if self.labelled else []
+        key = self._key(row, faults)
+        if faults or text_a is None:
+            return None, faults
+        return Unit(uid=key, place=row.place, texts=[(text_a, text_b)], targets=target), faults
 
-    def _text(self, row: Row, column: str) -> str | None:
-        value = self._value(row, column)
+    def _text(self, row: Row, column: str, faults: list[Fault]) -> str | None:
+        value = self._value(row, column, faults)
         if value is None:
             return None
         if not isinstance(value, str):
-            self.faults.add(row.place, column, f"expected text, got {value!r}")
+            faults.append(Fault(column, f"expected text, got {value!r:.60}"))
         elif not value.strip():
-            self.faults.add(row.place, column, f"empty text {value!r}")
+            faults.append(Fault(column, f"empty text {value[:60]!r}"))
         elif "\x00" in value:
-            self.faults.add(row.place, column, f"holds a NUL character: {value[:60]!r}")
+            faults.append(Fault(column, f"holds a NUL character: {value[:60]!r}"))
+        else:
+            self._encodable(value, column, faults)
         return str(value)
 
-    def _target(self, row: Row) -> float:
-        value = self._value(row, self.target)
+    def _encodable(self, value: str, column: str, faults: list[Fault]) -> None:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            broken = value[max(0, error.start - 20) : error.end + 20]
+            faults.append(Fault(column, f"holds half of a character (a lone surrogate): {broken!r}"))
+
+    def _target(self, row: Row, faults: list[Fault]) -> float:
+        value = self._value(row, self.target, faults)
         if value is None:
             return math.nan
         try:
             return self.rules.parse(value)
         except ValueError as error:
-            self.faults.add(row.place, self.target, str(error))
+            faults.append(Fault(self.target, str(error)))
             return math.nan
 
-    def _value(self, row: Row, column: str) -> Any:
+    def _value(self, row: Row, column: str, faults: list[Fault]) -> Any:
         if column not in row.values:
             here = ", ".join(map(str, row.values)) or "nothing"
-            self.faults.add(row.place, column, f"missing; the row has {here}")
+            faults.append(Fault(column, f"missing; the row has {here:.200}"))
         elif row.values[column] is None:
-            self.faults.add(row.place, column, "no value (null)")
+            faults.append(Fault(column, "no value (null)"))
         return row.values.get(column)
 
-    def _key(self, row: Row) -> str:
+    def _key(self, row: Row, faults: list[Fault]) -> str:
         if self.group is not None:
-            return f"{self._value(row, self.group)}"
-        uid = str(self._value(row, self.uid)) if self.uid else f"{self.split}:{row.place.rsplit(':', 1)[-1]}"
+            return self._name(row, self.group, faults)
+        uid = self._name(row, self.uid, faults) if self.uid else f"{self.split}:{row.place.rsplit(':', 1)[-1]}"
         key = uid if uid not in self.seen else f"{uid}@{row.place}"
         if key != uid and self.uid:
-            self.faults.add(row.place, self.uid, f"'{uid}' stands twice, first at {self.seen[uid]}")
-        self.seen.setdefault(key, row.place)
+            faults.append(Fault(self.uid, f"'{uid:.60}' stands twice, first at {self.seen[uid]}"))
+        if not faults or not self.uid:
+            self.seen.setdefault(key, row.place)
         return key
+
+    def _name(self, row: Row, column: str, faults: list[Fault]) -> str:
+        """A unit's name as text."""
+        value = str(self._value(row, column, faults))
+        self._encodable(value, column, faults)
+        return value

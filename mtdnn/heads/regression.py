@@ -38,9 +38,9 @@ class RegressionHead(Head):
         try:
             score = float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"expected a number, got {value!r}") from None
+            raise ValueError(f"expected a number, got {value!r:.60}") from None
         if not math.isfinite(score):
-            raise ValueError(f"expected a finite number, got {value!r}")
+            raise ValueError(f"expected a finite number, got {value!r:.60}")
         if self.score_range and not self.score_range[0] <= score <= self.score_range[1]:
             raise ValueError(f"{score} is outside the task's range {list(self.score_range)}")
         return score

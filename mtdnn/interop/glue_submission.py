@@ -12,7 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mtdnn.data.sources import Faults, Source, find_source
+from mtdnn.data.rows import Fault, Faults, without_faults
+from mtdnn.data.sources import Source, find_source
 from mtdnn.errors import ConfigError, DataError, MtdnnError, NonFiniteError
 from mtdnn.heads.labels import label_index
 from mtdnn.interop.glue_files import GLUE_FILES, Answers, GlueFile
@@ -193,7 +194,8 @@ def check_rows(file: GlueFile, source: Source) -> int:
         rows += 1
         empty += not text_a.strip() or (text_b is not None and not text_b.strip())
     if rows != file.rows:
-        faults.add(", ".join(name for name, _ in source.parts), "", f"{rows} rows where GLUE has {file.rows}")
+        told = f"{rows} rows where GLUE has {file.rows}"
+        faults.add(", ".join(name for name, _ in source.parts), Fault("", told))
     faults.raise_if_any(f"task '{source.task.name}', test")
     return empty
 
@@ -204,14 +206,16 @@ def read_texts(source: Source, faults: Faults) -> Iterator[tuple[str, str | None
     A row that is numbered otherwise than the official file numbers it, from 0, is a fault; so is one without a text.
     """
     columns, uid = source.task.columns(source.layout).columns(), source.layout.uid
-    for position, row in enumerate(source.rows(faults)):
+    for position, row in enumerate(without_faults(source.rows(faults), faults)):
         number = NUMBERED.fullmatch(str(row.values.get(uid))) if uid else None
         if number and int(number[1]) != position:
-            faults.add(row.place, str(uid), f"{row.values[str(uid)]} stands in place {position} of the official order")
+            told = f"{row.values[str(uid)]} stands in place {position} of the official order"
+            faults.add(row.place, Fault(str(uid), told))
         texts = [row.values.get(column) for column in columns]
         for column, text in zip(columns, texts, strict=True):
             if not isinstance(text, str):
-                faults.add(row.place, column, f"expected text, got {text!r}; the row has {', '.join(row.values)}")
+                told = f"expected text, got {text!r}; the row has {', '.join(row.values)}"
+                faults.add(row.place, Fault(column, told))
         yield str(texts[0]), str(texts[1]) if len(texts) > 1 else None
 
 

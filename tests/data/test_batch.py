@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import toy_batch
 
-from mtdnn.data.batch import epoch_batches, pad_rows, sorted_batches
+from mtdnn.data.batch import count_batches, epoch_batches, pad_rows, sorted_batches
 
 
 class Sizes:
@@ -26,11 +26,13 @@ UNITS = st.lists(st.tuples(st.integers(1, 100), st.integers(1, 12)), min_size=1,
 @given(UNITS, st.integers(1, 40), st.booleans())
 def test_an_epoch_covers_every_unit_exactly_once_with_groups_whole(units, batch_size, buckets):
     data = Sizes(*zip(*units, strict=True))
-    batches = epoch_batches(data, batch_size=batch_size, seed="s", buckets=buckets)
+    batches = [batch.tolist() for batch in epoch_batches(data, batch_size=batch_size, seed="s", buckets=buckets)]
+    assert count_batches(data, batch_size=batch_size, seed="s", buckets=buckets) == len(batches)
     assert sorted(index for batch in batches for index in batch) == list(range(len(data)))
     for batch in batches:
         assert len(batch) == 1 or data.num_rows[batch].sum() <= batch_size
-    assert batches == epoch_batches(data, batch_size=batch_size, seed="s", buckets=buckets)
+    again = epoch_batches(data, batch_size=batch_size, seed="s", buckets=buckets)
+    assert batches == [batch.tolist() for batch in again]
 
 
 def test_another_seed_gives_other_batches():
@@ -58,7 +60,7 @@ def test_buckets_fill_batches_with_little_padding():
 
 def test_evaluation_covers_every_unit_once():
     data = Sizes([3, 9, 1, 4], [1, 1, 1, 1])
-    assert sorted_batches(data, batch_size=2) == [[1, 3], [0, 2]]
+    assert [batch.tolist() for batch in sorted_batches(data, batch_size=2)] == [[1, 3], [0, 2]]
 
 
 def test_padding_is_on_the_right_and_masked():

@@ -5,6 +5,8 @@ import json
 import lzma
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -206,3 +208,36 @@ def test_a_missing_file_says_what_is_there(tmp_path):
 def test_an_undeclared_split_gets_a_suggestion(tmp_path):
     with pytest.raises(DataError, match=r"unknown split 'validation'. .*Known: train"):
         find_source(task_at(tmp_path, "x.jsonl"), "validation")
+
+
+def test_a_group_whose_only_right_answer_is_a_bad_row_is_left_out_whole(tmp_path):
+    rows = [{"a": "q", "b": f"c{i}", "label": str(int(i == 1)), "group": 1} for i in range(3)]
+    rows[1]["b"] = ""
+    rows += [{"a": "p", "b": f"c{i}", "label": str(i), "group": 2} for i in range(2)]
+    (tmp_path / "x.jsonl").write_text(lines_of(rows))
+    rejected = []
+    source, head = find_source(task_at(tmp_path, "x.jsonl", task=RANK), "train"), build_head(RANK)
+    units, counts = read_units(source, head, bad_rows="skip", reject=lambda row, faults: rejected.append(row.values))
+    assert [unit.uid for unit in units] == ["2"]
+    assert (counts.rows, counts.kept, counts.rejected) == (5, 2, 3)
+    assert sorted(row["b"] for row in rejected) == ["", "c0", "c2"]
+
+
+def test_where_one_file_holds_all_splits_a_bad_row_is_counted_once_among_them(tmp_path):
+    rows = [{"a": f"text {i}", "b": "y", "label": "yes"} for i in range(200)]
+    (tmp_path / "x.jsonl").write_text(lines_of(rows) + '{"a": ""}\n{\n')
+    task = task_at(tmp_path, "x.jsonl", splits=dict.fromkeys(("train", "validation", "test"), "all"), holdout=0.2)
+    found = [
+        read_units(find_source(task, split), build_head(task), bad_rows="skip")[1]
+        for split in ("train", "validation", "test")
+    ]
+    assert [counts.rejected for counts in found] == [2, 0, 0]
+    assert sum(counts.kept for counts in found) == 200
+    for counts in found:
+        assert counts.rows == 202 == counts.kept + counts.rejected + counts.in_other_splits
+
+
+def test_a_parquet_file_of_categories_is_read(tmp_path):
+    labels = pa.array(["yes", "no"]).dictionary_encode()
+    pq.write_table(pa.table({"a": ["x", "y"], "b": ["z", "z"], "label": labels}), tmp_path / "x.parquet")
+    assert texts(task_at(tmp_path, "x.parquet")) == [("x", "z"), ("y", "z")]

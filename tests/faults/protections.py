@@ -3,11 +3,12 @@
 Each is a :class:`mutations.Mutation`; ``change`` begins with the fault's name.
 """
 
-from faults import protections_doctor, protections_runner, protections_runs
+from faults import protections_data, protections_doctor, protections_runner, protections_runs
 from mutations import Mutation
 
 PROTECTIONS: tuple[Mutation, ...] = (
     *protections_runs.PROTECTIONS,
     *protections_runner.PROTECTIONS,
     *protections_doctor.PROTECTIONS,
+    *protections_data.PROTECTIONS,
 )
