@@ -5,9 +5,9 @@ import ast
 from support import ROOT
 
 LAYERS = [
-    {"errors", "hub", "rng", "diagnostics", "tracking", "testing.corpus_words"},
+    {"errors", "hub", "rng", "diagnostics", "tracking", "interruptions", "crash", "testing.corpus_words"},
     {"testing.corpus"},
-    {"registry", "yaml_files", "runner", "files"},
+    {"registry", "yaml_files", "runner", "files", "distributed"},
     {"schema", "metrics"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
@@ -17,8 +17,18 @@ LAYERS = [
     {"model"},
     {"optim"},
     {"config"},
-    {"objectives", "regularizers", "evaluate", "checkpoint", "testing.encoders", "new_task", "published"},
-    {"train_plan", "cell_folder"},
+    {
+        "objectives",
+        "regularizers",
+        "evaluate",
+        "checkpoint",
+        "testing.encoders",
+        "new_task",
+        "published",
+        "baseline",
+        "repeats",
+    },
+    {"train_plan", "cell_folder", "loss_log"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store"},
     {"preflight"},
@@ -27,6 +37,7 @@ LAYERS = [
     {"analysis", "memory_probe"},
     {"doctor"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PACKAGE = ROOT / "mtdnn"
