@@ -83,4 +83,4 @@ def test_submit_writes_the_zip_of_a_run_and_tells_whose_answers_it_holds(mtdnn, 
 def test_submit_asks_for_a_run_s_folder(mtdnn, tmp_path):
     code, _, err = mtdnn("submit", tmp_path)
     assert code == 4
-    assert "no trained models there" in err
+    assert "no finished cells there" in err
