@@ -1,7 +1,7 @@
 """The losses and penalties of a training: of the step at hand, of the last steps, of the epoch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,20 @@ class Noted:
     batch: Batch
 
 
+@dataclass
+class Running:
+    """A loss over the steps of an epoch, in a space that does not grow with them."""
+
+    total: float = 0.0
+    count: int = 0
+    recent: list[float] = field(default_factory=list)
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+        self.recent = [*self.recent[1 - RECENT :], value]
+
+
 class LossLog:
     """Means over units of every loss by name, a value a step.
 
@@ -30,7 +44,7 @@ class LossLog:
 
     def __init__(self, names: Sequence[str], *, ranks: Ranks = ALONE):
         self.names, self.ranks = list(names), ranks
-        self.steps: dict[str, list[float]] = {name: [] for name in names}
+        self.epoch = {name: Running() for name in names}
         self.pending: list[Noted] = []
 
     def note(self, name: str, value: Tensor, batch: Batch) -> None:
@@ -54,7 +68,7 @@ class LossLog:
                 totals[self.names.index(each.name)] += torch.tensor([value * units, units], dtype=torch.float64)
         for name, (total, units) in zip(self.names, self.ranks.sum(totals).tolist(), strict=True):
             if units:
-                self.steps[name].append(total / units)
+                self.epoch[name].add(total / units)
         self.discard()
 
     def discard(self) -> None:
@@ -63,23 +77,18 @@ class LossLog:
 
     def recent(self) -> dict[str, float]:
         """Means over the last :data:`RECENT` steps of this epoch."""
-        return {name: mean(values[-RECENT:]) for name, values in self.steps.items() if values}
+        return {name: sum(each.recent) / len(each.recent) for name, each in self.epoch.items() if each.recent}
 
     def means(self) -> dict[str, float]:
         """Means over the steps of this epoch."""
-        return {name: mean(values) for name, values in self.steps.items() if values}
+        return {name: each.total / each.count for name, each in self.epoch.items() if each.count}
 
     def clear(self) -> None:
         """The epoch is over."""
-        for values in self.steps.values():
-            values.clear()
+        self.epoch = {name: Running() for name in self.names}
 
     def state(self) -> dict[str, Any]:
-        return {name: list(values) for name, values in self.steps.items()}
+        return {name: asdict(each) for name, each in self.epoch.items()}
 
-    def take_up(self, state: Mapping[str, Sequence[float]]) -> None:
-        self.steps = {name: list(state.get(name, [])) for name in self.names}
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    def take_up(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        self.epoch = {name: Running(**state[name]) for name in self.names}

@@ -24,7 +24,7 @@ def main(folder: Path, dtype: torch.dtype, out: Path) -> None:
             module.p = 0.0
     trainer.model.encoder.config.attention_probs_dropout_prob = 0.0
     kept: dict[str, list[float]] = {}
-    trainer.losses.clear = lambda: kept.update({name: list(each) for name, each in trainer.losses.steps.items()})
+    trainer.losses.clear = lambda: kept.update({name: each.recent for name, each in trainer.losses.epoch.items()})
     trainer.run()
     evaluations = trainer.validate()
     if ranks.first:

@@ -9,6 +9,7 @@ from support import write_toy_experiment
 from mtdnn.config import load_experiment
 from mtdnn.errors import CheckpointError
 from mtdnn.experiment import Experiment
+from mtdnn.files import MANIFEST
 from mtdnn.model import load_model
 from mtdnn.tasks import load_tasks
 
@@ -93,6 +94,7 @@ def test_another_tokenizer_is_refused_with_both(own, mtdnn, tried):
     first, second = list(vocabulary)[-2:]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     path.write_text(json.dumps(content))
+    (model / MANIFEST).unlink()
     code, _, error = evaluate(mtdnn, folder, model)
     assert code == CheckpointError.exit_code
     assert error.count(" tokens (") == 2
@@ -103,6 +105,7 @@ def test_another_tokenizer_is_refused_with_both(own, mtdnn, tried):
 def test_a_stage_does_not_start_from_a_model_of_another_length(own, tried):
     folder, model = own
     config = json.loads((model / "config.json").read_text())
+    (model / MANIFEST).unlink()
     (model / "config.json").write_text(json.dumps({**config, "encoder_max_length": 64, "max_length": 64}))
     settings = load_experiment(folder / "toy.yaml", overrides=[CHAIN, *SHORT])
     job = Experiment(settings, load_tasks(folder / "tasks"), out=folder / "out")

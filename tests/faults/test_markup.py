@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from report.made_run import TRICKY, write_run
 
-from mtdnn.report.tables import lines, markdown
+from mtdnn.report.tables import lines, results_table
 from mtdnn.report.write import write_report
 
 TASK = "<img src=x onerror=alert(1)>"
@@ -69,7 +69,7 @@ def test_the_page_holds_no_element_from_data(report, tried):
 def test_markdown_holds_no_tag_link_or_image_from_data(report, tried):
     out, results = report
     own = re.compile(r"^!\[[A-Za-z ]+\]\(figures/[a-z-]+\.png\)$", flags=re.MULTILINE)
-    for text in (own.sub("", (out / "report.md").read_text()), markdown(lines(results))):
+    for text in (own.sub("", (out / "report.md").read_text()), results_table(lines(results)).markdown()):
         assert "<" not in text
         assert not re.search(r"(?<!\\)[\[\]`]", text)
     assert "&lt;img src" in text

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import MTDNN, WORDS, own_process, write_toy_experiment
 
-from mtdnn.checkpoint import list_checkpoints, verify
+from mtdnn.checkpoint import list_checkpoints, load_checkpoint
 
 LONG = """
 name: long
@@ -77,7 +77,7 @@ def test_a_run_that_gets_no_more_memory_ends_with_its_own_error_and_goes_on_with
     kept = list_checkpoints(out / CELL / "checkpoint")
     assert [step for step, _ in kept] == [4, 2]
     for _, path in kept:
-        verify(path)
+        load_checkpoint(path)
     saving = ("--set", "train.activation_checkpointing=true")
     resumed = done([*MTDNN, *arguments(tmp_path, "run", "--out", str(out), *saving)])
     assert resumed.returncode == 0, resumed.stderr

@@ -13,7 +13,7 @@ from mtdnn.checkpoint import Checkpoint, load_checkpoint, load_latest, save_chec
 from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import load_split
 from mtdnn.encoder import load_weights
-from mtdnn.errors import CheckpointError, DataError, EncoderError, MtdnnError
+from mtdnn.errors import CheckpointError, DataError, EncoderError
 from mtdnn.files import sha256, write_json
 from mtdnn.heads.base import build_head
 from mtdnn.model import load_model
@@ -69,7 +69,7 @@ def test_a_pickle_as_the_weights_of_a_model_folder_is_refused(tmp_path, canary, 
     toy_model().save_pretrained(tmp_path / "model")
     (tmp_path / "model/model.safetensors").unlink()
     (tmp_path / "model" / name).write_bytes(FORMATS[form](canary))
-    with pytest.raises(CheckpointError, match="weights cannot be read"):
+    with pytest.raises(CheckpointError, match="the model cannot be read"):
         load_model(tmp_path / "model")
     assert not canary.exists()
     tried(1, "refused")
@@ -112,14 +112,11 @@ def test_a_pickle_in_the_cache_of_tokenised_data_is_refused(tmp_path, canary, tr
     want = load().units([0])
     for name in ("units.arrow", "facts.json"):
         (file,) = (tmp_path / "cache").rglob(name)
-        whole = file.read_bytes()
         file.write_bytes(FORMATS[form](canary))
-        try:
+        with pytest.warns(UserWarning, match="was damaged and is made again"):
             assert load().units([0]) == want
-        except (MtdnnError, ValueError):
-            file.write_bytes(whole)
     assert not canary.exists()
-    tried(2, "refused or built anew")
+    tried(2, "built anew")
 
 
 @pytest.mark.fault("S1")
