@@ -11,9 +11,9 @@ MUTATED = "tests/faults/test_mutated_files.py::test_damaged_files_are_read_or_re
 
 PROTECTIONS = (
     Mutation(
-        "files.py",
-        "fcntl.LOCK_EX if wait else",
-        "fcntl.LOCK_SH if wait else",
+        "data/cache.py",
+        "with FileLock(self.folder.with_name(self.folder.name + LOCK)):",
+        'with FileLock(self.folder.with_name(f"{os.getpid()}{LOCK}")):',
         "R9: builders do not wait for each other",
         (f"{CACHE}processes_that_want_the_same_split_build_it_once_and_leave_nothing",),
     ),
@@ -187,7 +187,7 @@ PROTECTIONS = (
         ("tests/faults/test_mutated_files.py::test_a_model_with_a_weight_of_another_name_is_refused",),
     ),
     Mutation(
-        "checkpoint.py",
+        "files.py",
         "RecursionError, MemoryError, SafetensorError)",
         "RecursionError, MemoryError)",
         "S4: a damaged part is an error of safetensors",

@@ -8,8 +8,8 @@ KILLS, KILLS_OF_TWO = (f"{KILLED}[one-process]",), (f"{KILLED}[two-jobs]",)
 PROTECTIONS = (
     Mutation(
         file="trainer.py",
-        old='self.losses.update(found.state["losses"])',
-        new="self.losses.update({})",
+        old='self.losses.take_up(found.state["losses"])',
+        new="self.losses.clear()",
         change="R1: the losses of the epoch that was cut are forgotten",
         tests=KILLS,
     ),

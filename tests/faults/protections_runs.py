@@ -45,8 +45,8 @@ PROTECTIONS = (
     ),
     Mutation(
         "files.py",
-        "if not file.is_file():\n            raise CheckpointError",
-        "if not folder.is_dir():\n            raise CheckpointError",
+        "if not is_file(file):",
+        "if not folder.is_dir():",
         "R3: a missing part is not noticed",
         (DAMAGED,),
     ),
@@ -133,5 +133,19 @@ PROTECTIONS = (
         "weight.grad = weight.grad",
         "P1: gradients are not summed",
         (f"{RANKS}two_processes_give_the_losses_and_weights_of_one[float64-1e-09]",),
+    ),
+    Mutation(
+        "cli/main.py",
+        "sys.exit(error.exit_code)",
+        "sys.exit(1)",
+        "Q1: every error has the same exit code",
+        ("tests/faults/test_exit_codes.py::test_a_fault_in_a_run_is_one_message_with_its_code_and_no_traceback",),
+    ),
+    Mutation(
+        "crash.py",
+        '"error": type(error).__name__,',
+        '"error": repr(error),',
+        "Q1: a crash report holds data",
+        ("tests/faults/test_exit_codes.py::test_a_fault_of_our_own_leaves_a_report_without_data",),
     ),
 )

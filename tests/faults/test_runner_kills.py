@@ -1,12 +1,10 @@
 """``mtdnn run`` with its whole process group killed, again and again, and started again: it ends as if never cut."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from faults.work import Process, command_line
 from support import MTDNN, own_process, untimed, write_toy_experiment
 
 EXPERIMENT = """
@@ -32,7 +31,6 @@ CELL = "*/*/*/*/*"
 BEGUN = (f"{CELL}/checkpoint/step-*", f"{CELL}/model", f"{CELL}/results.json", f"{CELL}/config.json")
 SPAN = 0.3  # seconds after one of these is new, at most, to the kill
 PATIENCE = 200  # seconds
-SERVER = multiprocessing.get_context("forkserver")  # imports once what each start needs
 
 
 def command(folder: Path, out: Path, *, jobs: int) -> list[str]:
@@ -40,35 +38,14 @@ def command(folder: Path, out: Path, *, jobs: int) -> list[str]:
     return ["run", str(folder / "toy.yaml"), *options]
 
 
-def begin_forked(arguments: list[str], log: Path) -> None:
-    """The command line in a fresh process, which leads a group of its own."""
-    import torch
-
-    from mtdnn.cli.main import main
-
-    os.setsid()
-    with log.open("a") as output:
-        os.dup2(output.fileno(), 1), os.dup2(output.fileno(), 2)
-    torch.set_num_threads(1)
-    sys.argv = ["mtdnn", *arguments]
-    main()
-
-
-class Forked:
+class Forked(Process):
     """A start that takes no time for imports."""
 
     def __init__(self, arguments: list[str], log: Path):
-        SERVER.set_forkserver_preload(["mtdnn.experiment", "mtdnn.cli.main", "mtdnn.cli.run", "mtdnn.cli.show"])
-        self.process = SERVER.Process(target=begin_forked, args=(arguments, log))
-        multiprocessing.current_process()._config["daemon"] = False  # mutate.py's pool forbids its processes children
-        self.process.start()
+        super().__init__(command_line, *arguments, output=log)
         self.pid = self.process.pid
 
     def status(self) -> int | None:
-        return self.process.exitcode
-
-    def wait(self) -> int | None:
-        self.process.join(PATIENCE)
         return self.process.exitcode
 
 

@@ -15,7 +15,7 @@ from mtdnn.experiment import Experiment
 from mtdnn.tasks import load_tasks
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["mtdnn.experiment", "toy_training"])
+SERVER.set_forkserver_preload(["mtdnn.experiment", "mtdnn.cli.main", "mtdnn.cli.run", "mtdnn.cli.show", "toy_training"])
 
 SMALL = """
 name: toy
