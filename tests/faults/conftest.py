@@ -1,13 +1,17 @@
 """Counts what is tried of each fault, and prints the table at the end."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from faults.catalogue import CATALOGUE
 
-HEADER = ("fault", "what", "times", "outcome", "bar")
+HEADER = ("fault", "what was done", "times", "what came of it", "what must come of it")
 
 
 def pytest_addoption(parser):
     parser.addoption("--scale", choices=("fast", "full"), default="fast", help="how often each fault is tried")
+    parser.addoption("--table", type=Path, help="write the table to this file too")
 
 
 def pytest_configure(config):
@@ -32,19 +36,26 @@ def tried(request):
     return note
 
 
-def pytest_terminal_summary(terminalreporter):
-    rows = {name: [] for name in CATALOGUE}
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+def pytest_terminal_summary(terminalreporter, config):
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    found = {name: [] for name in CATALOGUE}
+    for report in reports:
         for kind, *tried in report.user_properties:
             if kind == "tried":
-                rows[tried[0]].append((tried[1], tried[2], report.outcome))
-    if not any(rows.values()):
+                name, count, outcome = tried
+                found[name].append((count, outcome if report.passed else f"FAILED after: {outcome}"))
+    rows = [row(name, tried) for name, tried in found.items() if tried]
+    if not rows:
         return
-    terminalreporter.write_line(f"\n| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
-    for name, found in rows.items():
-        if not found:
-            continue
-        fault = CATALOGUE[name]
-        outcome = "; ".join(f"{text}" if result == "passed" else f"{text} (FAILED)" for _, text, result in found)
-        count = sum(number for number, *_ in found)
-        terminalreporter.write_line(f"| {name} | {fault.what} | {count} | {outcome} | {fault.bar} |")
+    table = "\n".join([f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER), *rows])
+    terminalreporter.write_line(f"\n{table}")
+    if path := config.getoption("--table"):
+        path.write_text(table + "\n", encoding="utf-8")
+
+
+def row(name, tried):
+    """A line of the table; what came of it several times stands there once."""
+    fault, outcomes = CATALOGUE[name], Counter(outcome for _, outcome in tried)
+    told = "; ".join(f"{outcome} ({count} x)" if count > 1 else outcome for outcome, count in outcomes.items())
+    cells = (name, fault.what, str(sum(count for count, _ in tried)), told, fault.bar)
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
