@@ -107,8 +107,9 @@ def test_the_doctor_says_beforehand_what_does_not_fit_and_its_proposals_do(tmp_p
     assert float(told[1]) * 1e9 == pytest.approx(peak, rel=0.1)
     proposals = re.findall(r"^ +(--set .*?)  \(", refused.stderr, flags=re.MULTILINE)
     settings = [dict(re.findall(r"train\.(\S+)=(\S+)", text)) for text in proposals]
-    assert [list(each) for each in settings] == [["batch_size", "accumulate"], ["activation_checkpointing"]]
-    assert int(settings[0]["batch_size"]) * int(settings[0]["accumulate"]) == 32
+    assert list(settings[0]) == ["batch_size", "accumulate"]
+    assert "activation_checkpointing" in settings[1]
+    assert {int(each["batch_size"]) * int(each["accumulate"]) for each in settings if "batch_size" in each} == {32}
     peaks = [
         peak_of_run(tmp_path, tmp_path / f"{number}", [*short, *text.split()]) for number, text in enumerate(proposals)
     ]
