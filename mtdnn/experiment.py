@@ -180,8 +180,13 @@ class Experiment:
                 self.folder(cell).tidy()
 
     def write_about(self) -> None:
-        """What the report needs besides results: the experiment's name, its tasks' targets, the evaluated texts."""
-        about = {"name": self.config.name, "description": self.config.description, "training": self.training_targets()}
+        """What the report needs besides results: its name, the order of its stages, its tasks' targets, the texts."""
+        about = {
+            "name": self.config.name,
+            "description": self.config.description,
+            "places": [[system, stage.name] for system, stages in self.config.systems.items() for stage in stages],
+            "training": self.training_targets(),
+        }
         folder = self.out / "examples"
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomically(self.out / "experiment.json", about)

@@ -113,7 +113,8 @@ def read_run(folder: Path, *, prefix: str = "") -> Run:
     cells = {cell.identity: replace(cell, system=prefix + cell.result["system"]) for cell in read}
     if not cells:
         raise DataError(f"{folder}: no finished cells there; give the folder that mtdnn run --out wrote")
-    places = [(each["system"], each["stage"]) for each in overview]
+    about = Run(folder, []).experiment.get("places", [])
+    places = [*map(tuple, about), *((each["system"], each["stage"]) for each in overview)]
     order = {place: number for number, place in enumerate(dict.fromkeys(places))}
 
     def rank(cell: FinishedCell) -> tuple[int, bool]:

@@ -48,7 +48,9 @@ def test_every_cell_has_a_result_with_its_metrics_and_data_counts(done):
 
 def test_the_training_rows_targets_are_kept_for_the_report(done):
     folder, _ = done
-    found = json.loads((folder / "out/experiment.json").read_text())["training"]
+    about = json.loads((folder / "out/experiment.json").read_text())
+    assert about["places"] == [["mtdnn", "joint"], ["mtdnn", "finetune"], ["mtdnn", "adapt"], ["single", "finetune"]]
+    found = about["training"]
     labels = [json.loads(line)["label"] for line in (folder / "tasks/nli-train.jsonl").read_text().splitlines()]
     counts = [labels.count(name) for name in ("no", "maybe", "yes")]
     assert found["nli"]["most_frequent"] == counts.index(max(counts))

@@ -305,3 +305,11 @@ def test_two_runs_of_one_name_and_tables_of_one_name_are_kept_apart(run, tmp_pat
     shutil.copytree(run, tmp_path / "x/made")
     with pytest.raises(DataError, match="two runs are called made"):
         read_runs([run, tmp_path / "x/made"])
+
+
+def test_systems_stand_in_the_experiment_s_order_before_the_run_is_done(tmp_path):
+    folder = write_run(tmp_path / "run", {"zeta": 0.6, "alpha": 0.7}, seeds=(1,), fractions=(0.1,))
+    (folder / "results.json").unlink()
+    assert [cell.system for cell in read_run(folder).cells] == ["alpha", "zeta"]
+    (folder / "experiment.json").write_text(json.dumps({"places": [["zeta", "adapt"], ["alpha", "adapt"]]}))
+    assert [cell.system for cell in read_run(folder).cells] == ["zeta", "alpha"]
