@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from faults.catalogue import CATALOGUE
+from faults.work import Process
 
 HEADER = ("fault", "what was done", "times", "what came of it", "what must come of it")
 
@@ -16,6 +17,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "fault(name): the line of the catalogue that the test tries")
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test():
+    yield
+    while Process.begun:
+        process = Process.begun.pop()
+        if process.running:
+            process.kill()
 
 
 @pytest.fixture

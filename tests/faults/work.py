@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from support import write_toy_experiment
 
@@ -44,11 +44,14 @@ def run_toy(folder: Path, out: Path, overrides: Sequence[str] = (), **options: A
 
 
 class Process:
-    """A function at work in a process of its own, which leads a group."""
+    """A function at work in a process of its own, which leads a group; it does not outlive the test."""
+
+    begun: ClassVar[list["Process"]] = []
 
     def __init__(self, function: Callable[..., None], *arguments: Any, output: Path | None = None):
         self.process = SERVER.Process(target=_led, args=(function, arguments, output))
         self.process.start()
+        self.begun.append(self)
 
     def send(self, number: int) -> None:
         assert self.process.pid is not None
