@@ -3,7 +3,6 @@
 import logging
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
@@ -20,11 +19,11 @@ from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
-from mtdnn.errors import ConfigError, MtdnnError, RunError, faults_of, listed
+from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
 from mtdnn.heads.base import build_head, copy_head
-from mtdnn.interruptions import Interrupted, interruptions
+from mtdnn.interruptions import interruptions
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MODEL_FORMAT, MultiTaskModel, check_input, load_model
@@ -91,16 +90,7 @@ class CellWork:
             logging.basicConfig(stream=file, format="%(asctime)s %(message)s", level=logging.WARNING)
             logging.getLogger("mtdnn").setLevel(logging.INFO)
             with interruptions.caught(ignored=(signal.SIGINT,)):
-                run_or_exit(partial(job.run_cell, cell))
-
-
-def run_or_exit(work: Work) -> None:
-    """Do the work of a process; its status tells what ended it."""
-    try:
-        work()
-    except (Interrupted, MtdnnError) as ended:
-        log.error("%s", ended)
-        sys.exit(ended.exit_code)
+                job.run_cell(cell)
 
 
 class Experiment:

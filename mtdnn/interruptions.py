@@ -15,7 +15,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int, text: str = ""):
         name = signal.Signals(number).name
-        super().__init__(text or f"stopped by {name}; the same command goes on from the last checkpoint")
+        super().__init__(text or f"stopped by {name}")
         self.number = number
 
     @property
@@ -71,10 +71,10 @@ class Interruptions:
         finally:
             self._later = before
 
-    def check(self, text: str = "") -> None:
+    def check(self) -> None:
         """Raise :class:`Interrupted` when a signal was kept."""
         if self.received is not None:
-            raise Interrupted(self.received, text)
+            raise Interrupted(self.received)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:

@@ -6,6 +6,7 @@ The order comes from :class:`graphlib.TopologicalSorter`, the cluster from ``sub
 import logging
 import multiprocessing
 import signal
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from mtdnn.errors import ConfigError
+from mtdnn.errors import ConfigError, MtdnnError
 from mtdnn.interruptions import Interrupted
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def in_own_process(work: Work, running: list[Any] | None = None) -> None:
 
     :param running: the processes at work, this one among them while it is.
     """
-    process = SERVER.Process(target=work)
+    process = SERVER.Process(target=run_or_exit, args=(work,))
     process.start()
     running = [] if running is None else running
     running.append(process)
@@ -140,6 +141,14 @@ def in_own_process(work: Work, running: list[Any] | None = None) -> None:
     running.remove(process)
     if process.exitcode:
         raise WorkerError(process.exitcode)
+
+
+def run_or_exit(work: Work) -> None:
+    """Do the work of a process; where it ends by an error of the user's or a signal, its status tells which."""
+    try:
+        work()
+    except (Interrupted, MtdnnError) as ended:
+        sys.exit(ended.exit_code)
 
 
 def ending(exitcode: int) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import sys
 import time
 import warnings
@@ -170,7 +171,7 @@ class Trainer:
                     started = time.monotonic()
                     self.save()
                 if stopped:
-                    interruptions.check(self.stopped())
+                    raise Interrupted(interruptions.received or signal.SIGTERM, self.stopped())
         self.end_epoch(time.monotonic() - started)
 
     def stopped(self) -> str:

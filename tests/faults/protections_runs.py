@@ -135,6 +135,13 @@ PROTECTIONS = (
         (f"{RANKS}two_processes_give_the_losses_and_weights_of_one[float64-1e-09]",),
     ),
     Mutation(
+        "trainer.py",
+        "stopped = self.ranks.any(interruptions.received is not None)",
+        "stopped = interruptions.received is not None",
+        "P1: a signal to one process is not the others'",
+        (f"{RANKS}a_signal_to_one_rank_ends_both_at_a_saved_step",),
+    ),
+    Mutation(
         "cli/main.py",
         "sys.exit(error.exit_code)",
         "sys.exit(1)",

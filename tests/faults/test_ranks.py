@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from faults.work import toy_folder, until
 from support import own_process
+
+from mtdnn.checkpoint import load_latest
 
 
 def torchrun(*arguments, count=2, **options):
@@ -61,6 +64,22 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tm
     assert again.returncode == 0, told
     assert (out / "smart/finetune/nli/full/1/results.json").is_file()
     tried(1, f"the other process ended after {seconds:.0f} s; the same command went on to the end")
+
+
+@pytest.mark.fault("P1")
+def test_a_signal_to_one_rank_ends_both_at_a_saved_step(tmp_path, tried):
+    folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
+    arguments = ["-m", "mtdnn", "run", folder / "toy.yaml", "--task-defs", folder / "tasks", "--out", out]
+    process = torchrun(*arguments, "--set", "train.epochs=200", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    checkpoints = out / "smart/joint/joint/full/1/checkpoint"
+    until(lambda: list(checkpoints.glob("step-*")), timeout=180)
+    (second,) = [pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1"]
+    os.kill(second, signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode != 0
+    (step,) = {int(number) for number in re.findall(r"stopped at step (\d+) of", " ".join(told.split()))}
+    assert load_latest(checkpoints).step == step
+    tried(1, f"a signal to the second process: both stopped at step {step}, which is saved")
 
 
 def children(pid):
