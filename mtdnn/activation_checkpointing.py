@@ -5,7 +5,7 @@ A layer that runs again has the dropout masks and the attention kernels of its f
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import count
 from typing import Any
@@ -28,14 +28,17 @@ KERNELS = {
 
 
 @contextmanager
-def recomputing(encoder: PreTrainedModel, tape: DropoutTape | None) -> Iterator[None]:
+def recomputing(
+    encoder: PreTrainedModel, tape: DropoutTape | None, around: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[None]:
     """While entered, the encoder's layers keep their inputs alone; those that return a record stay as they are.
 
     :param tape: of the pass; None where torch's own dropout runs.
+    :param around: what the pass is entered with, so that a layer that runs again is too.
     """
     changed = [layer for layer in layers(encoder) if "forward" not in vars(layer)] if torch.is_grad_enabled() else []
     for layer in changed:
-        layer.forward = partial(run_twice, layer.forward, tape)  # type: ignore[method-assign]
+        layer.forward = partial(run_twice, layer.forward, tape, around)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -43,13 +46,21 @@ def recomputing(encoder: PreTrainedModel, tape: DropoutTape | None) -> Iterator[
             del layer.forward  # the class's own method shows again
 
 
-def run_twice(forward: Callable[..., Any], tape: DropoutTape | None, *args: Any, **kwargs: Any) -> Any:
+def run_twice(
+    forward: Callable[..., Any],
+    tape: DropoutTape | None,
+    around: Callable[[], AbstractContextManager[None]],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
     """What a layer puts out; it runs again when a gradient is asked for."""
     runs = count()
     again = partial(as_before, tape, 0 if tape is None else len(tape.masks), enabled_kernels())
 
     def layer(*args: Any, **kwargs: Any) -> Any:
-        with again() if next(runs) else nullcontext():
+        if not next(runs):
+            return forward(*args, **kwargs)
+        with again(), around():
             return forward(*args, **kwargs)
 
     return checkpoint(layer, *args, use_reentrant=False, preserve_rng_state=tape is None, **kwargs)

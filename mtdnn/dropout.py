@@ -32,6 +32,7 @@ class DropoutTape(TorchFunctionMode):
         self._generator = generator
         self._replay = replay
         self._off = off
+        self._bias: tuple[Tensor, Tensor] | None = None  # an attention mask, and what it adds to scores
 
     def again(self, mark: int) -> "DropoutTape":
         """A tape that replays this one from ``mark`` on."""
@@ -52,7 +53,7 @@ class DropoutTape(TorchFunctionMode):
             return input
         level = round(p * LEVELS)
         mask = self._next_mask(input.shape, level, input.device)
-        return input * mask * (1.0 / (1.0 - level / LEVELS))
+        return (input * mask.view(torch.uint8)).mul_(1.0 / (1.0 - level / LEVELS))  # bool would be converted slowly
 
     def _next_mask(self, shape: torch.Size, level: int, device: torch.device) -> Tensor:
         if self._replay is not None:
@@ -79,9 +80,17 @@ class DropoutTape(TorchFunctionMode):
             raise NotImplementedError("causal attention with dropout is not replayed; encoders do not use it")
         scores = query @ key.transpose(-2, -1) * (1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
         if attn_mask is not None:
-            fill = torch.finfo(scores.dtype).min
-            scores = scores.masked_fill(~attn_mask, fill) if attn_mask.dtype == torch.bool else scores + attn_mask
+            scores = scores + self._added(attn_mask, scores.dtype)
         return self._dropout(scores.softmax(-1), dropout_p) @ value
+
+    def _added(self, attn_mask: Tensor, dtype: torch.dtype) -> Tensor:
+        """What a mask adds to scores; the layers of a pass have one mask, for which it is made once."""
+        if attn_mask.dtype != torch.bool:
+            return attn_mask
+        if self._bias is None or self._bias[0] is not attn_mask:
+            bias = torch.zeros(attn_mask.shape, dtype=dtype, device=attn_mask.device)
+            self._bias = attn_mask, bias.masked_fill_(~attn_mask, torch.finfo(dtype).min)
+        return self._bias[1]
 
 
 def draw_mask(shape: torch.Size, level: int, generator: torch.Generator | None) -> Tensor:

@@ -53,10 +53,14 @@ class Tap:
 
 @dataclass
 class Record:
-    """What a recording pass leaves for resumed ones, by site."""
+    """What a recording pass leaves for resumed ones, by site.
+
+    :ivar shortened: whether the last layer was computed for its first token alone.
+    """
 
     taps: dict[str, Tap] = field(default_factory=dict)
     masks: list[Tensor] = field(default_factory=list)
+    shortened: bool = False
 
 
 class Pooler(nn.Module):

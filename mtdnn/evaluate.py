@@ -55,7 +55,7 @@ def predict_batches(
         for indices in ranks.share(sorted_batches(data, batch_size=batch_size)):
             batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
             with memory_for([batch], doing="evaluating"):
-                logits = model(batch)
+                logits = model.run(batch).logits
             yield indices, batch, logits
     finally:
         model.train(was_training)

@@ -67,6 +67,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         self.pooler = enc.Pooler(
             kind=config.pool, hidden_size=inner.hidden_size, model_type=inner.model_type, dropout=dropout
         )
+        self.reads_first_token = config.pool != "mean"
         self.heads = nn.ModuleDict(
             {head_key(name): build_head(task, hidden_size=inner.hidden_size) for name, task in self.task_defs.items()}
         )

@@ -1,8 +1,8 @@
 """Passes that can be recorded, resumed and perturbed: what objectives and regularizers need of a model."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -15,6 +15,7 @@ from mtdnn.activation_checkpointing import recomputing
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs
 from mtdnn.dropout import DropoutTape
+from mtdnn.last_layer import can_be_shortened, first_token_alone
 from mtdnn.rng import Rng
 
 DropoutMode = Literal["replay", "independent", "off"]
@@ -43,10 +44,12 @@ class Perturbable(nn.Module):
 
     :ivar activation_checkpointing: the encoder's layers run again in the backward pass instead of keeping what they
         computed: the same bits in less memory and more time.
+    :ivar reads_first_token: of the last layer the first token alone is read.
     """
 
     encoder: PreTrainedModel
     activation_checkpointing: bool = False
+    reads_first_token: bool = False
 
     @abstractmethod
     def outputs(self, logits: Tensor, batch: Batch) -> Outputs:
@@ -70,7 +73,7 @@ class Perturbable(nn.Module):
         rng: Rng | None = None,
         sites: Sequence[str] = (),
         dropout: bool = True,
-        masks: list[Tensor] | None = None,
+        replay: Pass | None = None,
         site: str = "embeddings",
         delta_NTD: Tensor | None = None,
     ) -> Pass:
@@ -79,15 +82,19 @@ class Perturbable(nn.Module):
         :param rng: where dropout masks come from in training mode; without it torch's own dropout runs, unrecorded.
         :param sites: what :meth:`resume` will be asked for.
         :param dropout: False switches dropout off for this pass, whatever the mode.
-        :param masks: dropout masks of another pass, to be used again.
+        :param replay: a pass whose dropout masks are used again.
         """
-        tape = DropoutTape(rng.generator() if rng else None, replay=masks, off=not dropout)
-        recorded = rng is not None or masks is not None or not dropout
-        record = enc.Record(masks=tape.masks)
+        tape = DropoutTape(
+            rng.generator() if rng else None, replay=replay.record.masks if replay else None, off=not dropout
+        )
+        recorded = rng is not None or replay is not None or not dropout
+        record = enc.Record(
+            masks=tape.masks, shortened=replay.record.shortened if replay else self._can_be_shortened([*sites, site])
+        )
         taping = tape if recorded else nullcontext()
         recording = enc.recording(self.encoder, sites, record, tape.masks)
         adding = enc.adding(self.encoder, site, delta_NTD)
-        with taping, recording, adding, self._recomputing(tape if recorded else None):
+        with taping, recording, adding, self._running(record.shortened, tape if recorded else None):
             return Pass(self(batch), record, autocast=torch.is_autocast_enabled(batch.mask_NT.device.type))
 
     def resume(
@@ -114,8 +121,24 @@ class Perturbable(nn.Module):
             tape = DropoutTape(rng.generator() if rng else None, off=dropout == "off")
         precise = nullcontext() if dtype is None else torch.autocast(batch.mask_NT.device.type, enabled=False)
         resuming = enc.resuming(self.encoder, clean.record, site, delta_NTD, dtype=dtype, detach=detach)
-        with precise, tape, resuming, self._recomputing(tape):
+        with precise, tape, resuming, self._running(clean.record.shortened, tape):
             return cast(Tensor, self(batch))
 
-    def _recomputing(self, tape: DropoutTape | None) -> AbstractContextManager[None]:
-        return recomputing(self.encoder, tape) if self.activation_checkpointing else nullcontext()
+    def _can_be_shortened(self, sites: Sequence[str]) -> bool:
+        return self.reads_first_token and can_be_shortened(self.encoder, sites)
+
+    def shortening(self) -> AbstractContextManager[None]:
+        """While entered, the last layer computes what is read of it and no more."""
+        return first_token_alone(self.encoder) if self._can_be_shortened([]) else nullcontext()
+
+    @contextmanager
+    def _running(self, shortened: bool, tape: DropoutTape | None) -> Iterator[None]:
+        """While entered, the encoder runs as the options and the pass say."""
+
+        def reading() -> AbstractContextManager[None]:
+            return first_token_alone(self.encoder) if shortened else nullcontext()
+
+        with reading(), ExitStack() as stack:
+            if self.activation_checkpointing:
+                stack.enter_context(recomputing(self.encoder, tape, reading))
+            yield

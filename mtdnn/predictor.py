@@ -129,7 +129,8 @@ class Predictor:
         encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
         padded = pad_rows(encoded["input_ids"], encoded.get("token_type_ids") or [], pad_id=self.tokenizer.pad_token_id)
         inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
-        hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
+        with self.model.shortening():
+            hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
         return inputs_NT, self.model.pooler(hidden_NTD, inputs_NT["attention_mask"])
 
 

@@ -424,8 +424,8 @@ BREGMAN = changes(
     ),
     ("train(shared and model.training)", "train(model.training)", "the teacher has dropout of its own", REGULARIZERS),
     (
-        "masks=clean.record.masks if shared else None",
-        "masks=None",
+        "replay=clean if shared else None",
+        "replay=None",
         "the teacher does not share the student's masks",
         f"{REGULARIZERS}::test_shared_dropout_gives_the_teacher_the_students_masks",
     ),

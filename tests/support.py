@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoConfig
 
 from mtdnn.data.batch import Batch, pad_rows
+from mtdnn.encoder import Pool
 from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.tasks import TaskDef
 
@@ -91,11 +92,12 @@ def toy_model(
     tasks: tuple[TaskDef, ...] = TASKS,
     dtype: torch.dtype = torch.float32,
     spread: float = 0.3,
+    pool: Pool = "mean",
     **changes: Any,
 ) -> MultiTaskModel:
     """A tiny random model whose weights are large enough that its outputs differ from row to row."""
     config = AutoConfig.for_model(family, vocab_size=20, **{**FAMILIES[family], **changes})
-    model = MultiTaskModel(make_config(config, tasks, pool="mean", max_length=16))
+    model = MultiTaskModel(make_config(config, tasks, pool=pool, max_length=16))
     torch.manual_seed(7)
     with torch.no_grad():
         for name, weight in model.named_parameters():

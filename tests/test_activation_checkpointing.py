@@ -139,3 +139,8 @@ def test_fewer_tensors_are_kept_for_the_backward_pass():
         return sum(sizes)
 
     assert kept(True) < kept(False) / 2
+
+
+@pytest.mark.parametrize("method", ["smart", "rapt", "bregman"])
+def test_a_last_layer_of_the_first_token_alone_keeps_its_bits_too(method):
+    assert_same_bits(*(trained("bert", method, saving=saving, pool="native") for saving in (True, False)))

@@ -12,7 +12,7 @@ LAYERS = [
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
-    {"activation_checkpointing", "memory"},
+    {"activation_checkpointing", "memory", "last_layer"},
     {"passes"},
     {"model"},
     {"optim"},

@@ -76,7 +76,7 @@ class Bregman(Regularizer):
         shared = self.reference_dropout == "shared"
         self.teacher.train(shared and model.training)
         with torch.no_grad():
-            reference = self.teacher.run(batch, masks=clean.record.masks if shared else None).logits
+            reference = self.teacher.run(batch, replay=clean if shared else None).logits
         values_U = divergence(model.outputs(reference, batch), model.outputs(clean.logits, batch), form=self.form)
         return self.weight * values_U.mean()
 
