@@ -1,6 +1,6 @@
 """A shared encoder with one head per task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -189,9 +189,20 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        hidden_NTD = at_least_float32(enc.encode(self.encoder, batch.inputs_NT))
+        pooled_ND = self.pooled_of(enc.encode(self.encoder, batch.inputs_NT), batch.mask_NT)
+        with torch.autocast(pooled_ND.device.type, enabled=False):
+            return cast(Tensor, self.head(batch.task)(pooled_ND, batch))
+
+    def pooled(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
+        """One vector per row, in float32 or wider, for any number of heads: (N, D)."""
+        with self.shortening():
+            hidden_NTD = enc.encode(self.encoder, inputs_NT)
+        return self.pooled_of(hidden_NTD, inputs_NT["attention_mask"])
+
+    def pooled_of(self, hidden_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+        """One vector per row of the last hidden states: (N, D)."""
         with torch.autocast(hidden_NTD.device.type, enabled=False):
-            return cast(Tensor, self.head(batch.task)(self.pooler(hidden_NTD, batch.mask_NT), batch))
+            return cast(Tensor, self.pooler(at_least_float32(hidden_NTD), mask_NT))
 
 
 def head_key(task: str) -> str:

@@ -1,11 +1,12 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,11 +18,16 @@ from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import encode_texts, load_split
 from mtdnn.errors import ConfigError, DataError, faults_of, listed, unknown
 from mtdnn.evaluate import Evaluation, evaluate
+from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
+from mtdnn.optim import Precision, autocast_dtype
 from mtdnn.tasks import Inputs, TaskDef
 
-ROWS_AT_ONCE = 256
-WINDOW, BATCH = 4096, 64  # texts that are sorted by length together, and those that are encoded together
+WINDOW = 4096  # rows that are sorted by length together
+BATCH_TOKENS = 4096  # of the rows that are encoded together, padding included
+
+T = TypeVar("T")
+Texts = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -29,20 +35,22 @@ class Predictor:
     """A model and its tokenizer.
 
     :param model: in evaluation mode, on the device it computes on.
+    :param precision: of predictions: ``fp32``, ``bf16``, or ``auto`` for what the hardware multiplies fastest.
     """
 
     model: MultiTaskModel
     tokenizer: Any
+    precision: Precision = "fp32"
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Predictor":
+    def load(cls, folder: Path | str, *, precision: Precision = "fp32") -> "Predictor":
         """From a run's ``model`` folder; on the GPU where there is one."""
         folder = Path(folder)
         model = load_model(folder).eval()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = enc.load_tokenizer(str(folder))
         check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=str(folder))
-        return cls(model.to(device), tokenizer)
+        return cls(model.to(device), tokenizer, precision)
 
     def task(self, name: str) -> TaskDef:
         if name not in self.model.task_defs:
@@ -72,70 +80,80 @@ class Predictor:
         return found
 
     def predict_file(self, path: Path, *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One mapping per row of the file, in its order: each task's prediction.
+        """One mapping per row of the file, in its order: each task's prediction. For any number of rows.
 
         Columns are named as in the task's definition (or ``text_a``, ``text_b``); a ``.txt`` file holds a text a line.
         In ranking every row is a candidate with a score of its own.
         """
         definitions = [self.task(name) for name in tasks]
         faults = Faults()
-        rows = file_rows(path, faults)
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+        for window in windows(file_rows(path, faults)):
             faults.raise_if_any(str(path))
-            yield from self.predict(chunk, definitions)
+            yield from self.predict(window, definitions)
         faults.raise_if_any(str(path))
 
-    @torch.inference_mode()
     def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
-        results: list[dict[str, Any]] = [{} for _ in rows]
-        encodings: dict[str, tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
         faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
         if faults:
             raise DataError(listed(faults))
+        readers: dict[tuple[Texts, ...], list[TaskDef]] = {}
         for task in tasks:
-            texts = [texts_of(row, task) for row in rows]
-            key = repr(texts)
-            if key not in encodings:
-                encodings[key] = self._encode(texts)
-            for result, prediction in zip(results, self._describe(*encodings[key], task), strict=True):
-                result[task.name] = prediction
-        return results
+            readers.setdefault(tuple(texts_of(row, task) for row in rows), []).append(task)
+        found: list[dict[str, Any]] = [{} for _ in rows]
+        for texts, reading in readers.items():
+            for result, described in zip(found, self._described(texts, reading), strict=True):
+                result |= described
+        return [{task.name: result[task.name] for task in tasks} for result in found]
 
-    def predict_texts(self, texts: Iterable[tuple[str, str | None]], task: TaskDef) -> Iterator[dict[str, Any]]:
+    def predict_texts(self, texts: Iterable[Texts], task: TaskDef) -> Iterator[dict[str, Any]]:
         """The prediction of each text or pair, in order, for any number of them; empty texts are taken as they are."""
-        waiting = iter(texts)
-        while window := list(islice(waiting, WINDOW)):
-            by_length = sorted(range(len(window)), key=lambda index: -num_characters(window[index]))
-            found: dict[int, dict[str, Any]] = {}
-            for start in range(0, len(window), BATCH):
-                chosen = by_length[start : start + BATCH]
-                found.update(zip(chosen, self._predict_batch([window[i] for i in chosen], task), strict=True))
-            yield from (found[index] for index in range(len(window)))
+        for window in windows(texts):
+            yield from (described[task.name] for described in self._described(window, [task]))
 
     @torch.inference_mode()
-    def _predict_batch(self, texts: Sequence[tuple[str, str | None]], task: TaskDef) -> list[dict[str, Any]]:
-        return self._describe(*self._encode(texts), task)
-
-    def _describe(
-        self, inputs_NT: dict[str, torch.Tensor], pooled_ND: torch.Tensor, task: TaskDef
-    ) -> list[dict[str, Any]]:
-        ones = torch.ones(len(pooled_ND), dtype=torch.int64, device=self.model.device)
-        batch = Batch(task=task.name, uids=("",) * len(pooled_ND), inputs_NT=inputs_NT, num_rows_U=ones)
-        head = self.model.head(task.name)
-        return head.describe_rows(head(pooled_ND, batch), batch)
-
-    def _encode(self, texts: Sequence[tuple[str, str | None]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _described(self, texts: Sequence[Texts], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
+        """What each task's head says of each text, all from one encoding; rows of like length are encoded together."""
         encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
-        padded = pad_rows(encoded["input_ids"], encoded.get("token_type_ids") or [], pad_id=self.tokenizer.pad_token_id)
-        inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
-        with self.model.shortening():
-            hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
-        return inputs_NT, self.model.pooler(hidden_NTD, inputs_NT["attention_mask"])
+        ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+        found: list[dict[str, Any]] = [{} for _ in texts]
+        for chosen in batches_by_length([len(row) for row in ids]):
+            rows = [ids[index] for index in chosen], [types[index] for index in chosen] if types else []
+            padded = pad_rows(*rows, pad_id=self.tokenizer.pad_token_id)
+            inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
+            with memory_for([self._batch(inputs_NT, tasks[0])], doing="predicting"), self._precision():
+                pooled_ND = self.model.pooled(inputs_NT)
+            for task in tasks:
+                batch, head = self._batch(inputs_NT, task), self.model.head(task.name)
+                for index, described in zip(chosen, head.describe_rows(head(pooled_ND, batch), batch), strict=True):
+                    found[index][task.name] = described
+        return found
+
+    def _batch(self, inputs_NT: dict[str, torch.Tensor], task: TaskDef) -> Batch:
+        count = len(inputs_NT["input_ids"])
+        ones = torch.ones(count, dtype=torch.int64, device=self.model.device)
+        return Batch(task=task.name, uids=("",) * count, inputs_NT=inputs_NT, num_rows_U=ones)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        dtype = autocast_dtype(self.precision, self.model.device)
+        return torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def num_characters(texts: Iterable[str | None]) -> int:
-    return sum(len(text or "") for text in texts)
+def windows(rows: Iterable[T]) -> Iterator[list[T]]:
+    """:data:`WINDOW` at a time."""
+    waiting = iter(rows)
+    while window := list(islice(waiting, WINDOW)):
+        yield window
+
+
+def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Every row once, the longest first, as many together as :data:`BATCH_TOKENS` hold; one at least."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    start = 0
+    while start < len(order):
+        count = max(1, BATCH_TOKENS // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count
 
 
 def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
@@ -152,7 +170,7 @@ def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
     return ({**row.values, "place": row.place} for row in without_faults(rows, faults))
 
 
-def texts_of(row: Mapping[str, Any], task: TaskDef) -> tuple[str, str | None]:
+def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
     """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``."""
     own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
     for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:

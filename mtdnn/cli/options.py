@@ -26,6 +26,14 @@ class Choice(StrEnum):
     SKIP = "skip"
 
 
+class Precision(StrEnum):
+    """What an encoder multiplies in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 BadRows = Annotated[
     Choice | None,
     typer.Option(

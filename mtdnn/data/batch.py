@@ -8,6 +8,7 @@ import random
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -77,19 +78,16 @@ def make_batch(data: TaskSplit, indices: Positions, head: Any, *, pad_id: int) -
 
 def pad_rows(rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]], *, pad_id: int) -> dict[str, Tensor]:
     """Token ids, mask and (if there are any) token types as (N, T) tensors, padded on the right."""
-    longest = max(len(row) for row in rows)
-    inputs = {
-        "input_ids": torch.full((len(rows), longest), pad_id, dtype=torch.int64),
-        "attention_mask": torch.zeros((len(rows), longest), dtype=torch.int64),
-    }
-    for index, row in enumerate(rows):
-        inputs["input_ids"][index, : len(row)] = torch.tensor(row)
-        inputs["attention_mask"][index, : len(row)] = 1
-    if types:
-        inputs["token_type_ids"] = torch.zeros((len(rows), longest), dtype=torch.int64)
-        for index, row in enumerate(types):
-            inputs["token_type_ids"][index, : len(row)] = torch.tensor(row)
-    return inputs
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    real_NT = np.arange(lengths.max()) < lengths[:, None]
+
+    def filled(values: Sequence[Sequence[int]], padding: int) -> Tensor:
+        padded_NT = np.full(real_NT.shape, padding, np.int64)
+        padded_NT[real_NT] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
+        return torch.from_numpy(padded_NT)
+
+    inputs = {"input_ids": filled(rows, pad_id), "attention_mask": torch.from_numpy(real_NT.astype(np.int64))}
+    return inputs | ({"token_type_ids": filled(types, 0)} if types else {})
 
 
 def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> list[np.ndarray]:

@@ -1,0 +1,95 @@
+"""Predictions of new texts: in order, from one encoding, without growing."""
+
+import gc
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtdnn import predictor as predictor_module
+from mtdnn.errors import MemoryExceededError
+from mtdnn.predictor import Predictor, batches_by_length
+from mtdnn.tasks import load_tasks
+from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
+
+NAMES = ("everyday_nli", "everyday_similarity")
+WORDS = ("dog", "cat", "garden", "sleeps", "runs", "small", "the", "no", "old")
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    tasks = load_tasks()
+    return Predictor(tiny_model([tasks[name] for name in NAMES]).eval(), tiny_tokenizer())
+
+
+def rows_of(count):
+    rng = random.Random(0)
+    return [
+        {name: " ".join(rng.choices(WORDS, k=rng.randint(1, 40))) for name in ("text_a", "text_b")}
+        for _ in range(count)
+    ]
+
+
+@given(lengths=st.lists(st.integers(0, 300), max_size=200), tokens=st.integers(1, 2000))
+def test_every_row_is_in_one_batch_that_holds_no_more_tokens_than_it_may(lengths, tokens):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor_module, "BATCH_TOKENS", tokens)
+        batches = list(batches_by_length(lengths))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= max(tokens, len(batch))
+
+
+def test_rows_come_in_order_whatever_shares_their_batch(predictor, monkeypatch):
+    rows, task = rows_of(50), predictor.task("everyday_nli")
+    alone = [predictor.predict([row], [task])[0] for row in rows]
+    monkeypatch.setattr(predictor_module, "BATCH_TOKENS", 200)
+    together = predictor.predict(rows, [task])
+    for one, other in zip(alone, together, strict=True):
+        assert other["everyday_nli"]["probabilities"] == pytest.approx(one["everyday_nli"]["probabilities"], abs=1e-5)
+    assert len({str(each) for each in together}) > 40
+
+
+def test_tasks_that_read_the_same_texts_share_one_encoding(predictor, monkeypatch):
+    rows, tasks = rows_of(3), [predictor.task(name) for name in NAMES]
+    ran = []
+    monkeypatch.setattr(predictor.model, "pooled", lambda inputs: ran.append(1) or torch.zeros(3, 32))
+    found = predictor.predict(rows, tasks)
+    assert len(ran) == 1
+    assert [list(each) for each in found] == [list(NAMES)] * 3
+
+
+def test_a_lower_precision_changes_little(predictor):
+    rows, task = rows_of(20), predictor.task("everyday_nli")
+    lower = Predictor(predictor.model, predictor.tokenizer, "bf16")
+    wide, narrow = (
+        torch.tensor([list(each["everyday_nli"]["probabilities"].values()) for each in found.predict(rows, [task])])
+        for found in (predictor, lower)
+    )
+    assert 0 < (wide - narrow).abs().max() < 0.02
+
+
+def test_what_is_held_does_not_grow_with_the_rows(predictor, monkeypatch):
+    monkeypatch.setattr(predictor_module, "WINDOW", 32)
+    task, held = predictor.task("everyday_nli"), []
+
+    def stream():
+        for number, row in enumerate(rows_of(320)):
+            if number % 32 == 31:
+                gc.collect()
+                held.append(sum(type(each) is torch.Tensor for each in gc.get_objects()))
+            yield row["text_a"], row["text_b"]
+
+    assert len(list(predictor.predict_texts(stream(), task))) == 320
+    assert max(held[1:]) == min(held[1:])
+
+
+def test_too_little_memory_is_told_with_the_batch(predictor, monkeypatch):
+    def fails(inputs):
+        raise MemoryError
+
+    monkeypatch.setattr(predictor.model, "pooled", fails)
+    with pytest.raises(MemoryExceededError, match="predicting task 'everyday_nli', 3 rows x"):
+        predictor.predict(rows_of(3), [predictor.task("everyday_nli")])
