@@ -24,7 +24,8 @@ from mtdnn.optim import Precision, autocast_dtype
 from mtdnn.tasks import Inputs, TaskDef
 
 WINDOW = 4096  # rows that are sorted by length together
-BATCH_TOKENS = 4096  # of the rows that are encoded together, padding included
+# Of the rows that are encoded together, padding included: what stays in a processor's cache, and what fills a GPU.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 
 T = TypeVar("T")
 Texts = tuple[str, str | None]
@@ -117,7 +118,7 @@ class Predictor:
         encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
         ids, types = encoded["input_ids"], encoded.get("token_type_ids")
         found: list[dict[str, Any]] = [{} for _ in texts]
-        for chosen in batches_by_length([len(row) for row in ids]):
+        for chosen in batches_by_length([len(row) for row in ids], BATCH_TOKENS[self.model.device.type]):
             rows = [ids[index] for index in chosen], [types[index] for index in chosen] if types else []
             padded = pad_rows(*rows, pad_id=self.tokenizer.pad_token_id)
             inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
@@ -146,12 +147,12 @@ def windows(rows: Iterable[T]) -> Iterator[list[T]]:
         yield window
 
 
-def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Every row once, the longest first, as many together as :data:`BATCH_TOKENS` hold; one at least."""
+def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[int]]:
+    """Every row once, the longest first, as many together as ``num_tokens`` hold; one at least."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     start = 0
     while start < len(order):
-        count = max(1, BATCH_TOKENS // max(1, lengths[order[start]]))
+        count = max(1, num_tokens // max(1, lengths[order[start]]))
         yield order[start : start + count]
         start += count
 

@@ -34,9 +34,7 @@ def rows_of(count):
 
 @given(lengths=st.lists(st.integers(0, 300), max_size=200), tokens=st.integers(1, 2000))
 def test_every_row_is_in_one_batch_that_holds_no_more_tokens_than_it_may(lengths, tokens):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictor_module, "BATCH_TOKENS", tokens)
-        batches = list(batches_by_length(lengths))
+    batches = list(batches_by_length(lengths, tokens))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= max(tokens, len(batch))
@@ -45,7 +43,7 @@ def test_every_row_is_in_one_batch_that_holds_no_more_tokens_than_it_may(lengths
 def test_rows_come_in_order_whatever_shares_their_batch(predictor, monkeypatch):
     rows, task = rows_of(50), predictor.task("everyday_nli")
     alone = [predictor.predict([row], [task])[0] for row in rows]
-    monkeypatch.setattr(predictor_module, "BATCH_TOKENS", 200)
+    monkeypatch.setattr(predictor_module, "BATCH_TOKENS", {"cpu": 200})
     together = predictor.predict(rows, [task])
     for one, other in zip(alone, together, strict=True):
         assert other["everyday_nli"]["probabilities"] == pytest.approx(one["everyday_nli"]["probabilities"], abs=1e-5)

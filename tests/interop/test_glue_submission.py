@@ -337,7 +337,7 @@ def test_any_number_of_texts_is_predicted_window_by_window_in_order(run, registr
     rows = [{"text_a": a, "text_b": b} for a, b in texts]
     expected = [each["rte"]["probabilities"] for each in model.predict(rows, [model.task("rte")])]
     monkeypatch.setattr(predictor_module, "WINDOW", 4)
-    monkeypatch.setattr(predictor_module, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(predictor_module, "BATCH_TOKENS", {"cpu": 30})
     taken = []
 
     def stream():
