@@ -11,9 +11,9 @@ from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import find_source
 from mtdnn.data.units import Counts, Unit, read_units
 from mtdnn.errors import DataError, MtdnnError
-from mtdnn.experiment import task_faults
 from mtdnn.heads.base import build_head
 from mtdnn.repeats import repeats
+from mtdnn.task_faults import task_faults
 from mtdnn.tasks import TaskDef, TaskRegistry
 
 TARGETS_SHOWN = 6

@@ -22,7 +22,7 @@ from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
-from mtdnn.heads.base import build_head, copy_head
+from mtdnn.heads.base import copy_head
 from mtdnn.interruptions import interruptions
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
@@ -31,7 +31,8 @@ from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
 from mtdnn.runner import Executor, Here, Work, run_graph
-from mtdnn.tasks import SPLITS, TaskDef, TaskRegistry, check_names
+from mtdnn.task_faults import task_faults
+from mtdnn.tasks import SPLITS, TaskRegistry, check_names
 from mtdnn.tracking import Events
 from mtdnn.train_plan import Plan, TrainOptions, counted
 from mtdnn.trainer import Trainer
@@ -54,14 +55,6 @@ def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
             faults += task_faults(registry[name])
     if faults:
         raise ConfigError(listed(list(dict.fromkeys(faults))))
-
-
-def task_faults(task: TaskDef) -> list[str]:
-    """Unknown metrics and head options of a definition."""
-    faults = faults_of(partial(build_head, task))
-    for metric in task.metrics:
-        faults += faults_of(partial(METRICS.get, metric, where=f"task '{task.name}': metrics"))
-    return faults
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
-import datasets
 from huggingface_hub import constants
 
 
@@ -32,6 +31,8 @@ def hub_answers(timeout: float = 0.7) -> bool:
 @contextmanager
 def hub_or_cache() -> Iterator[None]:
     """While entered, a hub that does not answer is not asked: its cache on this machine is all there is."""
+    import datasets
+
     places = [] if hub_answers() else [constants, datasets.config]
     before = [place.HF_HUB_OFFLINE for place in places]
     for place in places:

@@ -12,7 +12,7 @@ LAYERS = [
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
-    {"activation_checkpointing", "memory", "last_layer"},
+    {"activation_checkpointing", "memory", "last_layer", "task_faults"},
     {"passes"},
     {"model"},
     {"optim"},

@@ -4,8 +4,8 @@ import pytest
 from support import ROOT
 
 from mtdnn.errors import ConfigError
-from mtdnn.experiment import task_faults
 from mtdnn.heads.base import build_head
+from mtdnn.task_faults import task_faults
 from mtdnn.tasks import TaskRegistry, load_tasks, read_task
 
 PAPERS = """

@@ -32,7 +32,8 @@ def adapt(
     """How good a task of yours gets with how many labels, from a checkpoint; and how many labels that saves."""
     from mtdnn.adaptation import adaptations, define
     from mtdnn.cli.run import executor_of, threads_of
-    from mtdnn.cli.show import open_log, print_adaptation, tell
+    from mtdnn.cli.show import print_adaptation
+    from mtdnn.cli.terminal import open_log, tell
     from mtdnn.report.write import write_report
     from mtdnn.tasks import load_tasks
 

@@ -18,7 +18,8 @@ def figure1(
 ) -> None:
     """What a wrong label costs: adversarial training against smoothness (SMART, figure 1)."""
     from mtdnn.analysis.noisy_label import HEADER, composite_losses, margins, panel, sample, table
-    from mtdnn.cli.show import console, print_figure, table_of
+    from mtdnn.cli.show import print_figure
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.report.table import Table, write_csv
 
     margin_U = margins(limit=limit, step=step)
@@ -51,7 +52,7 @@ def neighbours(
 ) -> None:
     """The words nearest to a word before and after a perturbation (RAPT, tables 4 to 6)."""
     from mtdnn.analysis.neighbours import CSV_HEADER, HEADER, find_neighbours
-    from mtdnn.cli.show import console, open_log, table_of
+    from mtdnn.cli.terminal import console, open_log, table_of
     from mtdnn.predictor import Predictor
     from mtdnn.report.table import Table, write_csv
 
@@ -84,7 +85,8 @@ def max_layer(
 ) -> None:
     """The metric by RAPT's max_layer, from the results of a run (RAPT, figures 2 and 3)."""
     from mtdnn.analysis.max_layer import CSV_HEADER, HEADER, csv_rows, panels, points_of, rows
-    from mtdnn.cli.show import console, print_figure, table_of
+    from mtdnn.cli.show import print_figure
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.report.table import Table, write_csv
     from mtdnn.runs import read_run
 

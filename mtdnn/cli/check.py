@@ -15,7 +15,7 @@ def check(
 ) -> None:
     """Validate task definitions and their data: every fault, label balance, lengths, repeats, contradictions, leaks."""
     from mtdnn.checks import check_tasks
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.errors import DataError
     from mtdnn.tasks import load_tasks
 

@@ -22,7 +22,8 @@ def doctor(
 
     Ends with 0 when all fits, and with 9 when something does not.
     """
-    from mtdnn.cli.show import open_log, print_diagnoses, tell
+    from mtdnn.cli.show import print_diagnoses
+    from mtdnn.cli.terminal import open_log, tell
     from mtdnn.config import find_experiment, load_experiment
     from mtdnn.doctor import examine, require_fit
     from mtdnn.experiment import Experiment

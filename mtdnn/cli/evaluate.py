@@ -20,7 +20,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Write the predictions here, as JSON lines.")] = None,
 ) -> None:
     """Metrics of a model on one split, with 95 % bootstrap intervals."""
-    from mtdnn.cli.show import console, open_log, table_of
+    from mtdnn.cli.terminal import console, open_log, table_of
     from mtdnn.evaluate import bootstrap
     from mtdnn.files import write_lines
     from mtdnn.metrics.base import METRICS

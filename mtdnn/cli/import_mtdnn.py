@@ -20,7 +20,7 @@ def import_mtdnn(
     task_defs: TaskDefs = None,
 ) -> None:
     """An official MT-DNN checkpoint as a model folder; without --tasks its encoder alone."""
-    from mtdnn.cli.show import console, open_log
+    from mtdnn.cli.terminal import console, open_log
     from mtdnn.interop.import_mtdnn import import_checkpoint
     from mtdnn.tasks import load_tasks
 

@@ -10,7 +10,7 @@ app = typer.Typer(help="Objectives, regularizers and samplers.", no_args_is_help
 @app.command("list")
 def list_methods() -> None:
     """Every method by kind."""
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.method_docs import all_methods
 
     rows = [(method.kind, method.name, method.summary, ", ".join(method.presets)) for method in all_methods()]
@@ -20,7 +20,7 @@ def list_methods() -> None:
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="A method, such as smart.")]) -> None:
     """A method's equation, source, cost, options, and how its presets differ from their papers."""
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.method_docs import find_method
 
     method = find_method(name)
@@ -43,7 +43,7 @@ def compare(
     of: Annotated[str | None, typer.Option(help="The method, where several have both presets.")] = None,
 ) -> None:
     """Where two presets of a method differ, option by option, and what each of them is."""
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.method_docs import find_method, with_presets
 
     for method in [m for m in with_presets(first, second) if of is None or m.name == find_method(of).name]:

@@ -20,7 +20,7 @@ def predict(
     ] = Precision.FP32,
 ) -> None:
     """Predict every row of a file, in its order; one JSON object a row."""
-    from mtdnn.cli.show import open_log, print_json
+    from mtdnn.cli.terminal import open_log, print_json
     from mtdnn.files import write_lines
     from mtdnn.predictor import Predictor
 

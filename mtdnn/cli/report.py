@@ -11,7 +11,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where it goes; <first run>/report by default.")] = None,
 ) -> None:
     """Tables, figures and one page of one or more runs, with tests of what separates the systems."""
-    from mtdnn.cli.show import console
+    from mtdnn.cli.terminal import console
     from mtdnn.report.write import write_report
 
     written = write_report(runs, out or runs[0] / "report")
@@ -24,7 +24,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another, of the same run or another one.")],
 ) -> None:
     """The paired test between two systems: the same tasks, fractions and seeds, the same examples."""
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.report.comparison import compare_systems, comparison_table
 
     found = compare_systems(Path(a), Path(b))

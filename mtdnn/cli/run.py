@@ -34,7 +34,8 @@ def run(
     ] = [],  # noqa: B006
 ) -> None:
     """Train every stage, task, fraction and seed of an experiment that is not done yet."""
-    from mtdnn.cli.show import open_log, print_plan, print_results
+    from mtdnn.cli.show import print_plan, print_results
+    from mtdnn.cli.terminal import open_log
     from mtdnn.config import find_experiment, load_experiment
     from mtdnn.distributed import join_ranks
     from mtdnn.errors import ConfigError

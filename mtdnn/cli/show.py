@@ -1,17 +1,12 @@
 """What the verbs print."""
 
-import json
-import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.table import Table
 
+from mtdnn.cli.terminal import console, table_of, tell
 from mtdnn.doctor import Diagnosis, total_seconds
 from mtdnn.experiment import Experiment
 from mtdnn.files import write_json_atomically
@@ -21,31 +16,6 @@ from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
 from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
-
-console = Console(width=None if sys.stdout.isatty() else 150)
-
-
-def open_log() -> None:
-    """Progress messages of the package on the terminal."""
-    from transformers.utils import logging as hf_logging
-
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    logging.getLogger("mtdnn").setLevel(logging.INFO)
-
-
-def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> Table:
-    """A rich table; cells are text, never markup."""
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    return table
 
 
 def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
@@ -84,10 +54,6 @@ def diagnosis_row(each: Diagnosis) -> tuple[str, ...]:
         f"{whole.seconds:.2f}" if whole else "",
         each.findings.precision,
     )
-
-
-def tell(text: str) -> None:
-    console.print(text, markup=False, highlight=False)
 
 
 def plan_row(job: Experiment, cell: Cell) -> tuple[Any, ...]:
@@ -140,7 +106,3 @@ def print_figure(numbers: Path, panels: Sequence[Panel]) -> None:
     console.print(f"wrote {', '.join(map(str, [numbers, *plots]))}", markup=False, highlight=False, soft_wrap=True)
     if not plots:
         console.print(NO_PLOT, markup=False, highlight=False, soft_wrap=True)
-
-
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))  # noqa: T201 (the verb's output)

@@ -21,7 +21,7 @@ def submit(
     out: Annotated[Path, typer.Option(help="The zip to write.")] = Path("submission.zip"),
 ) -> None:
     """The zip for the GLUE server: every official test split, by the task's own model or else the joint one."""
-    from mtdnn.cli.show import console, open_log, table_of
+    from mtdnn.cli.terminal import console, open_log, table_of
     from mtdnn.interop.glue_submission import submit as write_submission
     from mtdnn.tasks import load_tasks
 

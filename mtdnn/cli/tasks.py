@@ -13,7 +13,7 @@ app = typer.Typer(help="Task definitions.", no_args_is_help=True)
 @app.command("list")
 def list_tasks(task_defs: TaskDefs = None) -> None:
     """Every task: kind, labels, metrics and where its data can come from."""
-    from mtdnn.cli.show import console, table_of
+    from mtdnn.cli.terminal import console, table_of
     from mtdnn.tasks import LAYOUTS, load_tasks
 
     rows = [
@@ -34,7 +34,7 @@ def show(name: Annotated[str, typer.Argument(help="A task.")], task_defs: TaskDe
     """A task's whole definition, `extends` resolved."""
     import yaml
 
-    from mtdnn.cli.show import console
+    from mtdnn.cli.terminal import console
     from mtdnn.tasks import load_tasks
 
     task = load_tasks(task_folder(task_defs)).find(name, where="tasks show")
@@ -54,7 +54,7 @@ def new(
     holdout: Annotated[float, typer.Option(help="Share of rows for validation, and as much for test.")] = 0.1,
 ) -> None:
     """Look at a data file, guess what is not said, and write the task definition."""
-    from mtdnn.cli.show import console
+    from mtdnn.cli.terminal import console
     from mtdnn.new_task import write_definition
 
     path, choices = write_definition(
@@ -78,7 +78,7 @@ def import_official(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace definitions that are there.")] = False,
 ) -> None:
     """Write a definition for each task of an official file, and tell what cannot be carried over."""
-    from mtdnn.cli.show import console
+    from mtdnn.cli.terminal import console
     from mtdnn.interop.import_tasks import import_tasks
 
     paths, told = import_tasks(file, folder=out, overwrite=overwrite)

@@ -15,14 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import pyarrow.parquet as pq
 import zstandard
 
 from mtdnn.data.rows import Fault, Faults, Row
 from mtdnn.errors import ConfigError, unknown
+
+if TYPE_CHECKING:  # takes a second to import, and few formats need it
+    import datasets
 
 DECOMPRESS: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
@@ -181,6 +183,8 @@ def _table_row(place: str, header: list[str], cells: list[str], wrong: tuple[Fau
 
 
 def read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
+    import datasets
+
     limits = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": MAX_FOOTER}
     try:
         with pq.ParquetFile(path, **limits) as file:
@@ -193,8 +197,10 @@ def read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
         faults.add(str(path), Fault("", f"not a readable Parquet file: {str(error)[:200]}"))
 
 
-def dataset_rows(rows: Iterator[dict[str, Any]], features: datasets.Features, place: str) -> Iterator[Row]:
+def dataset_rows(rows: Iterator[dict[str, Any]], features: "datasets.Features", place: str) -> Iterator[Row]:
     """Rows with the names of their classes for the numbers."""
+    import datasets
+
     names = {key: f for key, f in features.items() if isinstance(f, datasets.ClassLabel)}
     for number, values in enumerate(rows, 1):
         decoded = {k: f.int2str(values[k]) for k, f in names.items() if values[k] is not None and values[k] >= 0}

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from mtdnn.data.formats import READERS, dataset_rows, suffix_format
 from mtdnn.data.rows import Faults, Row
@@ -17,6 +16,9 @@ from mtdnn.files import is_file, sha256
 from mtdnn.hub import hub_or_cache
 from mtdnn.tasks import FilesLayout, GeneratedLayout, HubLayout, Layout, TaskDef
 from mtdnn.testing import corpus
+
+if TYPE_CHECKING:  # takes a second to import, and few need it
+    import datasets
 
 PART = re.compile(r"(?P<name>[^\[\]+]+)(\[(?P<start>-?\d{1,9})?:(?P<stop>-?\d{1,9})?\])?")
 SAVED_MODELS = ("model.safetensors", "model/model.safetensors")
@@ -139,8 +141,10 @@ def _sliced(rows: Iterator[Row], part: slice) -> Iterator[Row]:
     return iter(list(rows)[part])
 
 
-def load_hub(layout: HubLayout, split: str) -> datasets.Dataset:
+def load_hub(layout: HubLayout, split: str) -> "datasets.Dataset":
     """One split from the hub, or from the hub's cache on this machine."""
+    import datasets
+
     try:
         with hub_or_cache():
             return datasets.load_dataset(layout.path, layout.name, split=split, revision=layout.revision)

@@ -10,18 +10,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from mtdnn.data.cache import UNITS, Entry, SplitFacts, cache_dir
 from mtdnn.data.ragged import Ragged, hexadecimal, of_arrow
 from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import Source
 from mtdnn.data.units import TargetRules, Unit, UnitReader
+
+if TYPE_CHECKING:  # they take a second to import, and what reads batches needs neither
+    import datasets
+    from transformers import PreTrainedTokenizerBase
 
 FORMAT = 2
 Positions = Sequence[int] | np.ndarray
@@ -53,7 +55,7 @@ class TaskSplit:
 
     task: str
     split: str
-    table: datasets.Dataset
+    table: "datasets.Dataset"
     facts: SplitFacts
     chosen: np.ndarray | None = None
     kept: Ragged | None = None
@@ -131,7 +133,7 @@ class TaskSplit:
         return self._lists("pair_keys", hexadecimal)
 
 
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 of what decides the token ids, whatever the tokenizer was used for before."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
@@ -140,7 +142,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(f"{type(tokenizer).__name__}{json.dumps(content, sort_keys=True)}".encode()).hexdigest()
 
 
-def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_name(tokenizer: "PreTrainedTokenizerBase") -> str:
     """A tokenizer in words, the same for equal ones alone."""
     return f"{type(tokenizer).__name__} of {len(tokenizer)} tokens ({tokenizer_hash(tokenizer)[:16]})"
 
@@ -148,7 +150,7 @@ def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
 def load_split(
     source: Source,
     rules: TargetRules,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     *,
     max_length: int,
     bad_rows: BadRows = "stop",
@@ -170,10 +172,12 @@ def load_split(
         return SplitFacts(counts=reader.counts, truncated=truncated, content_hash=content_hash)
 
     folder, facts = entry.get(build)
+    import datasets
+
     return TaskSplit(source.task.name, source.split, datasets.Dataset.from_file(str(folder / UNITS)), facts)
 
 
-def cache_key(source: Source, tokenizer: PreTrainedTokenizerBase, *, max_length: int, content_hash: str) -> str:
+def cache_key(source: Source, tokenizer: "PreTrainedTokenizerBase", *, max_length: int, content_hash: str) -> str:
     task = source.task
     rules = {
         "kind": task.kind,

@@ -6,9 +6,9 @@ from mtdnn.data.rows import Faults, without_faults
 from mtdnn.data.sources import find_source
 from mtdnn.data.units import read_units
 from mtdnn.errors import ConfigError
-from mtdnn.experiment import task_faults
 from mtdnn.heads.base import build_head
 from mtdnn.interop.import_tasks import import_tasks
+from mtdnn.task_faults import task_faults
 from mtdnn.tasks import TaskRegistry
 
 OFFICIAL = """
