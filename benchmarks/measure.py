@@ -47,6 +47,7 @@ class Row:
     :param tokens_per_second: median over the rounds; of a memory benchmark, None.
     :param ratio: what :attr:`name` has over what :attr:`ratio_to` has, median over the rounds.
     :param bar: what ``performance.md`` wants of the ratio, where it wants something.
+    :param at_most: whether the bar is the largest ratio that meets it, as of memory.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Row:
     ratio_max: float
     repetitions: int
     bar: float | None = None
+    at_most: bool = False
 
     @property
     def spread(self) -> float:
@@ -70,7 +72,8 @@ class Row:
     def verdict(self) -> str:
         if self.bar is None:
             return ""
-        return f"{self.bar:g}: {'met' if self.ratio >= self.bar else 'missed'}"
+        met = self.ratio <= self.bar if self.at_most else self.ratio >= self.bar
+        return f"{self.bar:g}: {'met' if met else 'missed'}"
 
     def cells(self) -> list[str]:
         rate = "" if self.tokens_per_second is None else f"{self.tokens_per_second:,.0f}"

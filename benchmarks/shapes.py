@@ -1,8 +1,9 @@
 """The sizes of encoders and the lengths of rows that benchmarks use, as a model and as a tokenised split."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
@@ -17,7 +18,7 @@ from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.tasks import TaskDef, load_tasks
 
 TASK = "everyday_nli"
-SHAPES = {
+SHAPES: Mapping[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64},
     "minilm": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
@@ -35,7 +36,8 @@ class Law:
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         drawn = rng.lognormal(math.log(self.mean) - self.sigma**2 / 2, self.sigma, count)
-        return np.clip(np.rint(drawn), SHORTEST, self.longest).astype(np.int64)
+        lengths: np.ndarray = np.clip(np.rint(drawn), SHORTEST, self.longest).astype(np.int64)
+        return lengths
 
 
 # As performance.md has them: a random padded batch of 32 is 50 % full with SNLI's lengths and 35 % with MNLI's.
@@ -43,7 +45,8 @@ LENGTHS = {"snli": Law(mean=25, sigma=0.38, longest=80), "mnli": Law(mean=40, si
 
 
 def config_of(shape: str) -> BertConfig:
-    return BertConfig(**SHAPES[shape], num_labels=3)
+    sizes: dict[str, Any] = {**SHAPES[shape], "num_labels": 3}
+    return BertConfig(**sizes)
 
 
 def task() -> TaskDef:
@@ -62,19 +65,23 @@ def split_of(law: Law, num_rows: int, *, name: str = TASK, seed: int = 0) -> Tas
     """Rows of random tokens, as they would lie in the cache."""
     rng = np.random.default_rng(seed)
     lengths = law.draw(num_rows, rng)
-    ids = [rng.integers(FIRST_ID, 30000, length).tolist() for length in lengths]
+    each, ends = np.arange(num_rows + 1, dtype=np.int32), np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
+
+    def nested(values: np.ndarray, kind: pa.DataType) -> pa.ListArray:
+        return pa.ListArray.from_arrays(each, pa.ListArray.from_arrays(ends, pa.array(values, kind)))
+
+    numbers = pa.array(each[:-1]).cast(pa.string())
     columns = {
-        "uid": [str(row) for row in range(num_rows)],
-        "input_ids": [[row] for row in ids],
-        "token_type_ids": [[[0] * len(row)] for row in ids],
-        "targets": [[float(target)] for target in rng.integers(0, 3, num_rows)],
-        "pair_keys": [[f"{row:016x}"] for row in range(num_rows)],
-        "num_rows": [1] * num_rows,
-        "length": lengths.tolist(),
+        "uid": numbers,
+        "input_ids": nested(rng.integers(FIRST_ID, 30000, ends[-1]), pa.int32()),
+        "token_type_ids": nested(np.zeros(ends[-1], np.int8), pa.int8()),
+        "targets": pa.ListArray.from_arrays(each, pa.array(rng.integers(0, 3, num_rows), pa.float64())),
+        "pair_keys": pa.ListArray.from_arrays(each, numbers),
+        "num_rows": pa.array(np.ones(num_rows), pa.int32()),
+        "length": pa.array(lengths, pa.int32()),
     }
     table = datasets.Dataset(pa.table(columns, schema=SCHEMA))
-    facts = SplitFacts(counts=Counts(), truncated=0, content_hash="")
-    return TaskSplit(name, "train", table, facts)
+    return TaskSplit(name, "train", table, SplitFacts(counts=Counts(), truncated=0, content_hash=""))
 
 
 def batches_of(data: TaskSplit, *, batch_size: int, buckets: bool, count: int) -> list[Batch]:

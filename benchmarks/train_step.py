@@ -5,7 +5,10 @@ python -m benchmarks.train_step --shape minilm --lengths mnli
 
 import argparse
 import gc
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -17,7 +20,7 @@ from benchmarks.contenders.packages import FIRST_ARGUMENT, NOISE, PackageSmart
 from benchmarks.measure import Contender, Row
 from benchmarks.shapes import LENGTHS, SHAPES, batches_of, config_of, fill, model_of, real_tokens, split_of
 from mtdnn.data.batch import Batch
-from mtdnn.optim import has_fast_bf16
+from mtdnn.optim import Precision, has_fast_bf16
 
 POOLS = 2  # of 50 batches: what an epoch is drawn from
 BATCHINGS = {"random": False, "buckets": True}
@@ -35,19 +38,21 @@ def bars(lengths: str, precision: str) -> dict[tuple[str, str], float]:
     return wanted if fp32 else wanted | {("mtdnn plain", "hf loop, random"): 2.5}
 
 
-def trainings(shape: str, precision: str, rows: int, device: torch.device) -> dict[str, Callable[[], Training]]:
+def trainings(shape: str, precision: Precision, rows: int, device: torch.device) -> dict[str, Callable[[], Training]]:
     """How each is made. Ours take batches by length, as they do by default; the others take both kinds."""
     config, data = config_of(shape), split_of(LENGTHS["snli"], 2 * rows)
+
+    def ours(method: Mapping[str, Any]) -> Training:
+        model: Any = model_of(shape)
+        return Ours(model.to(device), data, method, precision=precision, rows=rows)
+
     found: dict[str, Callable[[], Training]] = {
-        f"mtdnn {name}": lambda method=method: Ours(
-            model_of(shape).to(device), data, method, precision=precision, rows=rows
-        )
-        for name, method in METHODS.items()
+        f"mtdnn {name}": partial(ours, method) for name, method in METHODS.items()
     }
-    found["hf loop"] = lambda: HfLoop(config, device, precision=precision)
-    found["hf trainer"] = lambda: HfTrainer(config, device, precision=precision)
+    found["hf loop"] = partial(HfLoop, config, device, precision=precision)
+    found["hf trainer"] = partial(HfTrainer, config, device, precision=precision)
     for package in FIRST_ARGUMENT:
-        found[package] = lambda package=package: PackageSmart(package, config, device, precision=precision)
+        found[package] = partial(PackageSmart, package, config, device, precision=precision)
     return found
 
 
@@ -60,7 +65,7 @@ def contenders(
             chosen = batches[batching]
             yield Contender(
                 name if ours else f"{name}, {batching}",
-                lambda training=training, chosen=chosen: training.seconds(chosen),
+                partial(training.seconds, chosen),
                 real_tokens(chosen),
                 precision,
                 SIGMA.get(name.removeprefix("mtdnn "), f"{NOISE:g}" if name in FIRST_ARGUMENT else ""),
@@ -68,7 +73,7 @@ def contenders(
 
 
 def rows_of(
-    shape: str, lengths: str, precision: str, *, rows: int, count: int, repetitions: int, only: Sequence[str] = ()
+    shape: str, lengths: str, precision: Precision, *, rows: int, count: int, repetitions: int, only: Sequence[str] = ()
 ) -> tuple[list[Row], str]:
     """A row for each contender over HF's plain loop and for each ratio with a bar; and how full the batches were."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -107,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     fast = has_fast_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     precisions = given.precision or ["fp32", *(["bf16"] if fast else [])]
-    found, notes = [], []
+    found: list[Row] = []
+    notes: list[str] = []
     for shape in given.shape:
         for lengths in given.lengths:
             for precision in precisions:
@@ -128,6 +134,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    import sys
-
     main(sys.argv[1:])

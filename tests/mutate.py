@@ -42,15 +42,18 @@ class Outcome:
     """What the tests said of a mutation.
 
     :param by: the test that failed; empty where all passed.
+    :param error: why the tests did not run; empty where they did.
     """
 
     mutation: Mutation
     by: str
     seconds: float
+    error: str = ""
 
     def __str__(self) -> str:
-        verdict = f"caught    {self.seconds:5.1f} s" if self.by else f"SURVIVED  {self.seconds:5.1f} s"
-        return f"{verdict}  {self.mutation.file}: {self.mutation.change}" + (f" [{self.by}]" if self.by else "")
+        verdict = "caught" if self.by else "NOT RUN" if self.error else "SURVIVED"
+        told = f" [{self.by}]" if self.by else f"\n{self.error}" if self.error else ""
+        return f"{verdict:9} {self.seconds:5.1f} s  {self.mutation.file}: {self.mutation.change}{told}"
 
 
 def main() -> int:
@@ -91,7 +94,11 @@ def judge(original: Path, mutation: Mutation) -> Outcome:
         (root / "mtdnn" / mutation.file).write_text(mutation.mutated(root))
         signal.signal(signal.SIGALRM, too_long)
         signal.alarm(LIMIT)
-        return Outcome(mutation, failing_test(root, mutation.tests), time.monotonic() - started)
+        try:
+            by, error = failing_test(root, mutation.tests), ""
+        except RuntimeError as failure:
+            by, error = "", str(failure)
+        return Outcome(mutation, by, time.monotonic() - started, error)
 
 
 def too_long(*_: object) -> None:

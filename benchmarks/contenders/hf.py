@@ -1,5 +1,6 @@
 """Plain fine-tuning with transformers: a loop of one's own, and its Trainer."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from transformers import (
 )
 
 from benchmarks.contenders.base import Loop, Training
-from benchmarks.measure import synchronize, time
+from benchmarks.measure import synchronize
 from mtdnn.data.batch import Batch
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.work import Process, command_line, run_toy, signalled_twice, toy_folder, toy_job, until
+from faults.work import Process, command_line, run_toy, saved_step, signalled_twice, toy_folder, toy_job, until
 from support import own_process
 
 from mtdnn.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_as_it_was(small_disk, tried):
     assert [path.name for path in (small_disk / "checkpoint").iterdir()] == ["step-00000001"]
     (small_disk / "filler").unlink()
     save_checkpoint(small_disk / "checkpoint", checkpoint(2, size=150_000))
-    assert load_latest(small_disk / "checkpoint").step == 2
+    assert saved_step(small_disk / "checkpoint") == 2
     tried(1, "full in the middle of a save: the checkpoint before is intact, bytes are told")
 
 
@@ -200,7 +200,7 @@ def test_a_second_signal_ends_at_once_and_nothing_is_corrupt(tmp_path, tried):
     process.send(signal.SIGTERM)
     status = process.wait(30)
     assert status in (143, -signal.SIGTERM)
-    assert load_latest(out / "smart/joint/joint/full/1/checkpoint").step >= 1
+    assert saved_step(out / "smart/joint/joint/full/1/checkpoint") >= 1
     run_toy(folder, out)
     for number in (signal.SIGTERM, signal.SIGINT):
         assert Process(signalled_twice, number).wait(30) == -number
@@ -218,5 +218,5 @@ def test_a_signal_ends_runs_side_by_side_too(tmp_path, tried):
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143, told
     until(lambda: not (out / "smart/joint/joint/full/1/.holder.json").exists(), timeout=30)
-    assert load_latest(out / "smart/joint/joint/full/1/checkpoint").step >= 1
+    assert saved_step(out / "smart/joint/joint/full/1/checkpoint") >= 1
     tried(1, "--jobs 2: exit 143, the worker saved and ended")

@@ -10,10 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.work import toy_folder, until
+from faults.work import saved_step, toy_folder, until
 from support import own_process
-
-from mtdnn.checkpoint import load_latest
 
 
 def torchrun(*arguments, count=2, **options):
@@ -78,7 +76,7 @@ def test_a_signal_to_one_rank_ends_both_at_a_saved_step(tmp_path, tried):
     _, told = process.communicate(timeout=30)
     assert process.returncode != 0
     (step,) = {int(number) for number in re.findall(r"stopped at step (\d+) of", " ".join(told.split()))}
-    assert load_latest(checkpoints).step == step
+    assert saved_step(checkpoints) == step
     tried(1, f"a signal to the second process: both stopped at step {step}, which is saved")
 
 

@@ -6,11 +6,10 @@ import signal
 
 import pytest
 import torch
-from faults.work import Process, command_line, toy_folder, until
+from faults.work import Process, command_line, saved_step, toy_folder, until
 from support import pairwise
 from toy_training import toy_data, trainer_for
 
-from mtdnn.checkpoint import load_latest
 from mtdnn.errors import NonFiniteError
 from mtdnn.objectives.freelb import FreeLb
 from mtdnn.regularizers.base import Attached
@@ -127,7 +126,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path, number, tr
     assert process.wait(30) == 128 + number
     told = " ".join(output.read_text().split())
     (step,) = re.findall(r"stopped at step (\d+) of \d+; the same command goes on from there", told)
-    assert load_latest(joint / "checkpoint").step == int(step)
+    assert saved_step(joint / "checkpoint") == int(step)
     tried(1, f"{number.name}: exit {128 + number}, step {step} saved")
 
 

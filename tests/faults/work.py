@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from support import write_toy_experiment
 
+from mtdnn.checkpoint import load_latest
 from mtdnn.config import load_experiment
 from mtdnn.experiment import Experiment
 from mtdnn.tasks import load_tasks
@@ -114,3 +115,9 @@ def until(condition: Callable[[], Any], *, timeout: float = 60) -> None:
         if time.monotonic() > end:
             raise TimeoutError("it did not come to pass")
         time.sleep(0.01)
+
+
+def saved_step(folder: Path) -> int:
+    """The step of the checkpoint that is taken up in a folder; -1 where there is none."""
+    found = load_latest(folder)
+    return -1 if found is None else found.step

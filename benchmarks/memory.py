@@ -1,0 +1,87 @@
+"""The memory of a training step beside what people would run instead: one batch, a process each.
+
+python -m benchmarks.memory
+
+Counted is what a process has at its peak beyond what it had when its model was made. What the C library keeps back for
+later is left out: every block above 1 MB goes back to the system as soon as it is free.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks import measure
+from benchmarks.contenders.ours import Ours
+from benchmarks.measure import Row
+from benchmarks.shapes import LENGTHS, SHAPES, batches_of, split_of
+from benchmarks.train_step import trainings
+from mtdnn.memory import forget_peak, peak_bytes, shown_bytes
+
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+SAVING = "mtdnn smart, activation checkpointing"
+NAMES = ("hf loop", "smart-pytorch", "vat-pytorch", "mtdnn plain", "mtdnn smart", SAVING, "mtdnn smart + bregman")
+PAIRS = {
+    ("mtdnn plain", "hf loop"): None,
+    ("mtdnn smart", "smart-pytorch"): 0.5,
+    (SAVING, "smart-pytorch"): 0.5,
+    ("mtdnn smart", "vat-pytorch"): None,
+    ("mtdnn smart + bregman", "smart-pytorch"): None,
+}
+STEPS = 2  # the second has the optimizer's state from the beginning
+
+
+def measured(name: str, shape: str, lengths: str, rows: int) -> None:
+    """Train the longest batch of an epoch, and print the bytes."""
+    device = torch.device("cpu")
+    data = split_of(LENGTHS[lengths], 50 * rows)
+    (batch,) = batches_of(data, batch_size=rows, buckets=False, count=1)
+    training = trainings(shape, "fp32", rows, device)[name.removesuffix(", activation checkpointing")]()
+    if name == SAVING:
+        assert isinstance(training, Ours)
+        training.trainer.model.activation_checkpointing = True
+    forget_peak(device)
+    before = peak_bytes(device)
+    for _ in range(STEPS):
+        training.step(batch)
+    print(peak_bytes(device) - before)
+
+
+def bytes_of(name: str, *arguments: object) -> int:
+    call = f"from benchmarks.memory import measured; measured({name!r}, {', '.join(map(repr, arguments))})"
+    done = subprocess.run(  # noqa: S603 (our own text)
+        [sys.executable, "-c", call], check=True, capture_output=True, text=True, env={**os.environ, **GIVE_BACK}
+    )
+    return int(done.stdout.split()[-1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="minilm")
+    parser.add_argument("--lengths", choices=LENGTHS, default="mnli")
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--repetitions", type=int, default=measure.REPETITIONS)
+    parser.add_argument("--name", default="memory", help="of the files of results")
+    given = parser.parse_args(arguments)
+    what = given.shape, given.lengths, given.rows
+    rounds = [{name: bytes_of(name, *what) for name in NAMES} for _ in range(given.repetitions)]
+    found = []
+    for (name, to), bar in PAIRS.items():
+        ratios = [each[name] / each[to] for each in rounds]
+        middle = statistics.median(ratios)
+        low, high = min(ratios), max(ratios)
+        found.append(
+            Row(name, given.shape, given.lengths, "fp32", "", None, to, middle, low, high, len(rounds), bar, at_most=True)
+        )
+    medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in NAMES]
+    command = " ".join(["python -m benchmarks.memory", *(arguments or [])])
+    notes = [f"One random padded batch of {given.rows} rows of middle size. {'; '.join(medians)}."]
+    measure.write(given.name, found, command=command, notes=notes)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
