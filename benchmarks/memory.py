@@ -75,7 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         middle = statistics.median(ratios)
         low, high = min(ratios), max(ratios)
         found.append(
-            Row(name, given.shape, given.lengths, "fp32", "", None, to, middle, low, high, len(rounds), bar, at_most=True)
+            Row(
+                name,
+                given.shape,
+                given.lengths,
+                "fp32",
+                "",
+                None,
+                to,
+                middle,
+                low,
+                high,
+                len(rounds),
+                bar,
+                at_most=True,
+            )
         )
     medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in NAMES]
     command = " ".join(["python -m benchmarks.memory", *(arguments or [])])

@@ -6,11 +6,13 @@ the length limit and this module's format version.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,8 @@ if TYPE_CHECKING:  # they take a second to import, and what reads batches needs 
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 2
+A = TypeVar("A")
+B = TypeVar("B")
 Positions = Sequence[int] | np.ndarray
 ROWS_AT_ONCE = 2000
 ROW_COLUMNS = ("input_ids", "token_type_ids", "targets")
@@ -167,8 +171,11 @@ def load_split(
 
     def build(staged: Path) -> SplitFacts:
         reader = UnitReader(source, rules, bad_rows=bad_rows)
+        truncated = 0
         with pa.OSFile(str(staged / UNITS), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-            truncated = sum(_write(some, writer, tokenizer, max_length) for some in _chunks(reader))
+            for made, cut in ahead(partial(_tokenised, tokenizer=tokenizer, max_length=max_length), _chunks(reader)):
+                writer.write_batch(made)
+                truncated += cut
         return SplitFacts(counts=reader.counts, truncated=truncated, content_hash=content_hash)
 
     folder, facts = entry.get(build)
@@ -194,11 +201,17 @@ def cache_key(source: Source, tokenizer: "PreTrainedTokenizerBase", *, max_lengt
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _write(units: Sequence[Unit], writer: Any, tokenizer: Any, max_length: int) -> int:
-    """Tokenise some units and write them; how many of their rows were cut."""
-    columns, truncated = _tokenised(units, tokenizer, max_length)
-    writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
-    return truncated
+def ahead(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """``work`` of each item, in order: done in a thread while the next item is fetched."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: Future[B] | None = None
+        for item in items:
+            begun = pool.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = begun
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _chunks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
@@ -214,23 +227,31 @@ def _chunks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
         yield chunk
 
 
-def _tokenised(units: Sequence[Unit], tokenizer: Any, max_length: int) -> tuple[dict[str, list[Any]], int]:
-    rows = [texts for unit in units for texts in unit.texts]
-    encoded = encode_texts(tokenizer, rows, max_length=max_length)
+def _tokenised(units: Sequence[Unit], tokenizer: Any, max_length: int) -> tuple[pa.RecordBatch, int]:
+    """Units as they lie in the cache, and how many of their rows were cut."""
+    encoded = encode_texts(tokenizer, [texts for unit in units for texts in unit.texts], max_length=max_length)
     ids, types = encoded["input_ids"], encoded.get("token_type_ids")
-    columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
-    start = 0
-    for unit in units:
-        stop = start + len(unit.texts)
-        columns["uid"].append(unit.uid)
-        columns["input_ids"].append(ids[start:stop])
-        columns["token_type_ids"].append(types[start:stop] if types is not None else [])
-        columns["targets"].append(unit.targets)
-        columns["pair_keys"].append(unit.pair_keys())
-        columns["num_rows"].append(stop - start)
-        columns["length"].append(max(len(row) for row in ids[start:stop]))
-        start = stop
-    return columns, _truncated(encoded, max_length)
+    sizes, lengths = np.array([len(unit.texts) for unit in units]), np.array([len(row) for row in ids])
+    rows, tokens = _offsets(sizes), _offsets(lengths)
+
+    def nested(values: Sequence[Sequence[int]], kind: type) -> pa.Array:
+        flat = pa.array(np.fromiter(chain.from_iterable(values), kind))
+        return pa.ListArray.from_arrays(rows, pa.ListArray.from_arrays(tokens, flat))
+
+    columns: dict[str, Any] = {
+        "uid": [unit.uid for unit in units],
+        "input_ids": nested(ids, np.int32),
+        "token_type_ids": [[] for _ in units] if types is None else nested(types, np.int8),
+        "targets": [unit.targets for unit in units],
+        "pair_keys": [unit.pair_keys() for unit in units],
+        "num_rows": sizes.astype(np.int32),
+        "length": np.maximum.reduceat(lengths, rows[:-1]).astype(np.int32),
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), _truncated(encoded, max_length)
+
+
+def _offsets(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], sizes.cumsum()]).astype(np.int32)
 
 
 def encode_texts(tokenizer: Any, rows: Sequence[tuple[str, str | None]], *, max_length: int) -> Any:
