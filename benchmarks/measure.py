@@ -103,10 +103,10 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def rounds_of(contenders: Sequence[Contender], *, repetitions: int) -> Rounds:
+def rounds_of(contenders: Sequence[Contender], *, repetitions: int | None = None) -> Rounds:
     """Tokens a second of each contender in each round, after one to warm up; every other one in the opposite order."""
     found: list[dict[str, float]] = []
-    for number in range(repetitions + 1):
+    for number in range((repetitions or REPETITIONS) + 1):
         order = contenders if number % 2 else list(reversed(contenders))
         found.append({each.name: each.tokens / each.seconds() for each in order})
     return found[1:]

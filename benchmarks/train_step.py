@@ -15,7 +15,7 @@ import torch
 from benchmarks import measure
 from benchmarks.contenders.base import Training
 from benchmarks.contenders.hf import HfLoop, HfTrainer
-from benchmarks.contenders.ours import METHODS, SIGMA, Ours
+from benchmarks.contenders.ours import METHODS, SIGMA, Ours, trainer_of
 from benchmarks.contenders.packages import FIRST_ARGUMENT, NOISE, PackageSmart
 from benchmarks.measure import Contender, Row
 from benchmarks.shapes import LENGTHS, SHAPES, batches_of, config_of, fill, model_of, real_tokens, split_of
@@ -44,7 +44,7 @@ def trainings(shape: str, precision: Precision, rows: int, device: torch.device)
 
     def ours(method: Mapping[str, Any]) -> Training:
         model: Any = model_of(shape)
-        return Ours(model.to(device), data, method, precision=precision, rows=rows)
+        return Ours(trainer_of(model.to(device), [data], method, rows=rows, precision=precision))
 
     found: dict[str, Callable[[], Training]] = {
         f"mtdnn {name}": partial(ours, method) for name, method in METHODS.items()

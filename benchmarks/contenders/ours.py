@@ -7,6 +7,7 @@ from benchmarks.contenders.base import LEARNING_RATE, Training
 from mtdnn.config import StageConfig
 from mtdnn.data.batch import Batch
 from mtdnn.data.tokenize import TaskSplit
+from mtdnn.distributed import ALONE, Ranks
 from mtdnn.methods import build_methods
 from mtdnn.model import MultiTaskModel
 from mtdnn.optim import Precision
@@ -24,23 +25,30 @@ SIGMA = {"smart": "0.1 rms", "smart + bregman": "0.1 rms"}
 
 
 def trainer_of(
-    model: MultiTaskModel, data: TaskSplit, options: Mapping[str, Any], *, precision: Precision, batch_size: int
+    model: MultiTaskModel,
+    splits: Sequence[TaskSplit],
+    method: Mapping[str, Any],
+    *,
+    rows: int,
+    precision: Precision = "fp32",
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """A trainer whose steps can be taken one by one.
 
-    :param options: of a stage: its objective and regularizers.
+    :param method: options of a stage: its objective and regularizers.
     """
-    stage = StageConfig.model_validate({"name": "cost", "kind": "finetune", "tasks": [data.task], **options})
+    names = [split.task for split in splits]
+    stage = StageConfig.model_validate({"name": "cost", "kind": "joint", "tasks": names, **method})
     methods = build_methods(stage, where="benchmark")
     trainer = Trainer(
         model,
-        {data.task: data},
+        {split.task: split for split in splits},
         {},
         objective=methods.objective,
         regularizers=methods.regularizers,
         sampler=methods.sampler,
         options=TrainOptions(
-            batch_size=batch_size,
+            batch_size=rows,
             select="last",
             diagnose_every=None,
             learning_rate=LEARNING_RATE,
@@ -48,6 +56,7 @@ def trainer_of(
         ),
         seed=1,
         pad_id=0,
+        ranks=ranks,
     )
     trainer.begin()
     return trainer
@@ -56,13 +65,8 @@ def trainer_of(
 class Ours(Training):
     """Steps of :class:`~mtdnn.trainer.Trainer`, its checks and its log of losses included."""
 
-    def __init__(
-        self, model: MultiTaskModel, data: TaskSplit, method: Mapping[str, Any], *, precision: Precision, rows: int
-    ):
-        self.trainer = trainer_of(model, data, method, precision=precision, batch_size=rows)
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
 
     def step(self, batch: Batch) -> None:
         self.trainer.take(Step([batch], {}))
-
-    def seconds(self, batches: Sequence[Batch]) -> float:
-        return super().seconds([batch.to(self.trainer.model.device) for batch in batches])

@@ -1,0 +1,142 @@
+"""Does a token cost the same with more data, with more tasks, and in two processes?
+
+python -m benchmarks.scaling
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+
+from benchmarks import measure
+from benchmarks.contenders.ours import METHODS, trainer_of
+from benchmarks.measure import Contender, Row, timed
+from benchmarks.shapes import LENGTHS, model_of, real_tokens, split_of, task
+from mtdnn.distributed import join_ranks
+from mtdnn.train_plan import Step
+from mtdnn.trainer import Trainer
+
+LAW = LENGTHS["snli"]
+ROWS = 32
+STEPS = 10  # each time
+FLAT = 0.9  # within 10 %
+TWICE = 1.8  # what two processes are to reach over one
+
+
+def with_examples(count: int, shape: str) -> Trainer:
+    return trainer_of(model_of(shape), [split_of(LAW, count)], METHODS["smart"], rows=ROWS)
+
+
+def with_tasks(count: int, shape: str) -> Trainer:
+    """So many tasks, which share 20,000 rows."""
+    tasks = [task().model_copy(update={"name": f"task{number}"}) for number in range(count)]
+    splits = [split_of(LAW, 20_000 // count, name=each.name, seed=number) for number, each in enumerate(tasks)]
+    return trainer_of(model_of(shape, tasks), splits, METHODS["smart"], rows=ROWS)
+
+
+def contender(name: str, trainer: Trainer) -> Contender:
+    """Steps of the first epoch, batches made from the table each time."""
+    planned = trainer.plan.epoch(0)[:STEPS]
+    tokens = sum(real_tokens(step.batches) for step in trainer.made(planned))
+
+    def work() -> None:
+        for step in trainer.made(planned):
+            trainer.take(step)
+
+    return Contender(name, timed(work), tokens)
+
+
+def growth(trainers: Mapping[str, Trainer], *, shape: str, repetitions: int) -> list[Row]:
+    """Each over the first."""
+    field = [contender(name, trainer) for name, trainer in trainers.items()]
+    rounds = measure.rounds_of(field, repetitions=repetitions)
+    pairs = {(each.name, field[0].name): FLAT for each in field[1:]}
+    return list(measure.compared(field, rounds, pairs, shape=shape, lengths="snli"))
+
+
+def planning(counts: Sequence[int], shape: str) -> str:
+    """What an epoch's plan takes beside its training."""
+    told = []
+    for count in counts:
+        plan = with_examples(count, shape).plan
+        started = time.process_time()
+        plan.epoch(1)
+        told.append(f"{count:,} rows {time.process_time() - started:.2f} s")
+    return ", ".join(told)
+
+
+def by_processes(shape: str, *, repetitions: int, rows: int) -> Row:
+    """Two processes over one, the same batches; each has one thread."""
+    rounds = [{str(count): rate_of(count, shape, rows) for count in (1, 2)} for _ in range(repetitions)]
+    names = {"1": "1 process", "2": "2 processes"}
+    found = [{names[count]: rate for count, rate in each.items()} for each in rounds]
+    field = [Contender(name, lambda: 0.0, 0) for name in names.values()]
+    (row,) = measure.compared(field, found, {("2 processes", "1 process"): TWICE}, shape=shape, lengths="snli")
+    return row
+
+
+def rate_of(count: int, shape: str, rows: int) -> float:
+    """Tokens a second of so many processes."""
+    call = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0", "-m"]
+    done = subprocess.run(  # noqa: S603 (our own words)
+        [sys.executable, *call, "benchmarks.scaling", "--worker", shape, str(rows)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    return float(done.stdout.split()[-1])
+
+
+def work_as_rank(shape: str, rows: int) -> None:
+    """Take the same steps as one of the processes; the first prints the rate of all."""
+    torch.set_num_threads(1)
+    ranks = join_ranks()
+    trainer = trainer_of(model_of(shape), [split_of(LAW, 50 * rows)], METHODS["smart"], rows=rows, ranks=ranks)
+    planned = trainer.plan.epoch(0)[:STEPS]
+    steps: list[Step] = list(trainer.made(planned))
+    trainer.take(steps[0])
+    ranks.wait()
+    started = time.perf_counter()
+    for step in steps[1:]:
+        trainer.take(step)
+    ranks.wait()
+    seconds = time.perf_counter() - started
+    tokens = sum(int(trainer.plan.data[name].lengths[units].sum()) for each in planned[1:] for name, units in each)
+    if ranks.first:
+        print(tokens / seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--shape", default="tiny", help="a small one shows best what is not the encoder")
+    parser.add_argument("--process-shape", default="minilm")
+    parser.add_argument("--examples", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 5, 20])
+    parser.add_argument("--process-rows", type=int, default=64)
+    parser.add_argument("--repetitions", type=int, default=measure.REPETITIONS)
+    parser.add_argument("--name", default="scaling", help="of the files of results")
+    parser.add_argument("--worker", nargs=2, metavar=("SHAPE", "ROWS"), help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.worker:
+        work_as_rank(given.worker[0], int(given.worker[1]))
+        return
+    grown = partial(growth, shape=given.shape, repetitions=given.repetitions)
+    found = grown({f"{count:,} examples": with_examples(count, given.shape) for count in given.examples})
+    found += grown({f"{count} tasks": with_tasks(count, given.shape) for count in given.tasks})
+    found.append(by_processes(given.process_shape, repetitions=given.repetitions, rows=given.process_rows))
+    notes = [
+        f"Batches of {ROWS} rows are made from the table each time. A ratio of 1 means that a token costs the same.",
+        f"Processor seconds of an epoch's plan: {planning(given.examples, given.shape)}.",
+    ]
+    command = " ".join(["python -m benchmarks.scaling", *(arguments or [])])
+    measure.write(given.name, found, command=command, notes=notes)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
