@@ -1,6 +1,7 @@
 """The memory of a training step beside what people would run instead: one batch, a process each.
 
 python -m benchmarks.memory
+python -m benchmarks.memory --official ../mt-dnn
 
 Counted is what a process has at its peak beyond what it had when its model was made. What the C library keeps back for
 later is left out: every block above 1 MB goes back to the system as soon as it is free.
@@ -12,10 +13,13 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from benchmarks import measure
+from benchmarks.contenders.official import NAME as OFFICIAL
+from benchmarks.contenders.official import checkout
 from benchmarks.contenders.ours import Ours
 from benchmarks.measure import Row
 from benchmarks.shapes import LENGTHS, SHAPES, batches_of, split_of
@@ -31,16 +35,18 @@ PAIRS = {
     (SAVING, "smart-pytorch"): 0.5,
     ("mtdnn smart", "vat-pytorch"): None,
     ("mtdnn smart + bregman", "smart-pytorch"): None,
+    ("mtdnn smart", OFFICIAL): 0.5,
 }
 STEPS = 2  # the second has the optimizer's state from the beginning
 
 
-def measured(name: str, shape: str, lengths: str, rows: int) -> None:
+def measured(name: str, shape: str, lengths: str, rows: int, official: str | None) -> None:
     """Train the longest batch of an epoch, and print the bytes."""
     device = torch.device("cpu")
     data = split_of(LENGTHS[lengths], 50 * rows)
     (batch,) = batches_of(data, batch_size=rows, buckets=False, count=1)
-    training = trainings(shape, "fp32", rows, device)[name.removesuffix(", activation checkpointing")]()
+    makers = trainings(shape, "fp32", rows, device, official=Path(official) if official else None)
+    training = makers[name.removesuffix(", activation checkpointing")]()
     if name == SAVING:
         assert isinstance(training, Ours)
         training.trainer.model.activation_checkpointing = True
@@ -65,12 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lengths", choices=LENGTHS, default="mnli")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--repetitions", type=int, default=measure.REPETITIONS)
+    parser.add_argument("--official", type=checkout, metavar="DIR", help="a checkout of GitHub's namisan/mt-dnn")
     parser.add_argument("--name", default="memory", help="of the files of results")
     given = parser.parse_args(arguments)
-    what = given.shape, given.lengths, given.rows
-    rounds = [{name: bytes_of(name, *what) for name in NAMES} for _ in range(given.repetitions)]
+    what = given.shape, given.lengths, given.rows, str(given.official) if given.official else None
+    names = [*NAMES, OFFICIAL] if given.official else NAMES
+    rounds = [{name: bytes_of(name, *what) for name in names} for _ in range(given.repetitions)]
     found = []
     for (name, to), bar in PAIRS.items():
+        if to not in names:
+            continue
         ratios = [each[name] / each[to] for each in rounds]
         middle = statistics.median(ratios)
         low, high = min(ratios), max(ratios)
@@ -91,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 at_most=True,
             )
         )
-    medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in NAMES]
+    medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in names]
     command = " ".join(["python -m benchmarks.memory", *(arguments or [])])
     notes = [f"One random padded batch of {given.rows} rows of middle size. {'; '.join(medians)}."]
     measure.write(given.name, found, command=command, notes=notes)

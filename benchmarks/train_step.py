@@ -1,6 +1,7 @@
 """How fast a training step is beside what people would run instead.
 
 python -m benchmarks.train_step --shape minilm --lengths mnli
+python -m benchmarks.train_step --official ../mt-dnn
 """
 
 import argparse
@@ -8,6 +9,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,8 @@ import torch
 from benchmarks import measure
 from benchmarks.contenders.base import Training
 from benchmarks.contenders.hf import HfLoop, HfTrainer
+from benchmarks.contenders.official import NAME as OFFICIAL
+from benchmarks.contenders.official import Official, checkout
 from benchmarks.contenders.ours import METHODS, SIGMA, Ours, trainer_of
 from benchmarks.contenders.packages import FIRST_ARGUMENT, NOISE, PackageSmart
 from benchmarks.measure import Contender, Row
@@ -29,8 +33,10 @@ BATCHINGS = {"random": False, "buckets": True}
 def bars(lengths: str, precision: str) -> dict[tuple[str, str], float]:
     """What ``performance.md`` wants of the ratios of tokens a second."""
     fp32 = precision == "fp32"
+    smart = {"snli": 2.2, "mnli": 3.0 if fp32 else 2.2}[lengths]
     wanted = {
-        ("mtdnn smart", "smart-pytorch, random"): {"snli": 2.2, "mnli": 3.0 if fp32 else 2.2}[lengths],
+        ("mtdnn smart", "smart-pytorch, random"): smart,
+        ("mtdnn smart", f"{OFFICIAL}, random"): smart,
         ("mtdnn smart", "smart-pytorch, buckets"): 1.3,
         ("mtdnn smart + bregman", "hf loop, random"): 0.7,
         ("mtdnn rapt", "mtdnn plain"): round(1 / 1.4, 2),
@@ -38,8 +44,13 @@ def bars(lengths: str, precision: str) -> dict[tuple[str, str], float]:
     return wanted if fp32 else wanted | {("mtdnn plain", "hf loop, random"): 2.5}
 
 
-def trainings(shape: str, precision: Precision, rows: int, device: torch.device) -> dict[str, Callable[[], Training]]:
-    """How each is made. Ours take batches by length, as they do by default; the others take both kinds."""
+def trainings(
+    shape: str, precision: Precision, rows: int, device: torch.device, *, official: Path | None = None
+) -> dict[str, Callable[[], Training]]:
+    """How each is made. Ours take batches by length, as they do by default; the others take both kinds.
+
+    :param official: folder of the official code, which trains in fp32 only; None: left out.
+    """
     config, data = config_of(shape), split_of(LENGTHS["snli"], 2 * rows)
 
     def ours(method: Mapping[str, Any]) -> Training:
@@ -53,6 +64,8 @@ def trainings(shape: str, precision: Precision, rows: int, device: torch.device)
     found["hf trainer"] = partial(HfTrainer, config, device, precision=precision)
     for package in FIRST_ARGUMENT:
         found[package] = partial(PackageSmart, package, config, device, precision=precision)
+    if official and precision == "fp32":
+        found[OFFICIAL] = partial(Official, official, config, device)
     return found
 
 
@@ -68,12 +81,20 @@ def contenders(
                 partial(training.seconds, chosen),
                 real_tokens(chosen),
                 precision,
-                SIGMA.get(name.removeprefix("mtdnn "), f"{NOISE:g}" if name in FIRST_ARGUMENT else ""),
+                SIGMA.get(name.removeprefix("mtdnn "), f"{NOISE:g}" if name in {*FIRST_ARGUMENT, OFFICIAL} else ""),
             )
 
 
 def rows_of(
-    shape: str, lengths: str, precision: Precision, *, rows: int, count: int, repetitions: int, only: Sequence[str] = ()
+    shape: str,
+    lengths: str,
+    precision: Precision,
+    *,
+    rows: int,
+    count: int,
+    repetitions: int,
+    only: Sequence[str] = (),
+    official: Path | None = None,
 ) -> tuple[list[Row], str]:
     """A row for each contender over HF's plain loop and for each ratio with a bar; and how full the batches were."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -82,7 +103,7 @@ def rows_of(
         name: [each.to(device) for each in batches_of(data, batch_size=rows, buckets=buckets, count=count)]
         for name, buckets in BATCHINGS.items()
     }
-    makers = trainings(shape, precision, rows, device)
+    makers = trainings(shape, precision, rows, device, official=official)
     made = {name: make() for name, make in makers.items() if not only or name in only}
     field = list(contenders(made, batches, precision=precision))
     rounds = measure.rounds_of(field, repetitions=repetitions)
@@ -104,6 +125,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=4, help="each time, evenly spaced in size")
     parser.add_argument("--repetitions", type=int, default=measure.REPETITIONS)
     parser.add_argument("--only", nargs="+", default=[], help="names of trainings, for example 'mtdnn smart'")
+    parser.add_argument("--official", type=checkout, metavar="DIR", help="a checkout of GitHub's namisan/mt-dnn")
     parser.add_argument("--name", default="train_step", help="of the files of results")
     return parser.parse_args(arguments)
 
@@ -125,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     count=given.batches,
                     repetitions=given.repetitions,
                     only=given.only,
+                    official=given.official,
                 )
                 found, notes = [*found, *rows], [*notes, note]
     if "bf16" not in precisions:
