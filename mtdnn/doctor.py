@@ -68,11 +68,17 @@ class Diagnosis:
 
 
 def examine(
-    job: Experiment, cells: Sequence[Cell], *, limit: int | None = None, told: Callable[[str], None] = lambda _: None
+    job: Experiment,
+    cells: Sequence[Cell],
+    *,
+    limit: int | None = None,
+    profile: bool = False,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Diagnosis]:
     """A diagnosis of each kind of stage that trains.
 
     :param limit: bytes that a process may have; None for nearly all that is free.
+    :param profile: also find where the time of a typical step goes.
     :param told: hears what is being measured.
     """
     kinds: dict[tuple[Any, ...], list[Cell]] = {}
@@ -82,7 +88,7 @@ def examine(
     for alike in kinds.values():
         cell, plan, batch = longest_of(job, alike)
         told(f"measuring {cell}")
-        yield diagnosis(job, cell, plan, batch, limit=limit)
+        yield diagnosis(job, cell, plan, batch, limit=limit, profile=profile)
 
 
 def longest_of(job: Experiment, cells: Sequence[Cell]) -> tuple[Cell, Plan, Micro]:
@@ -98,13 +104,15 @@ def longest_of(job: Experiment, cells: Sequence[Cell]) -> tuple[Cell, Plan, Micr
     return cell, plan, (task, units[np.argsort(-lengths[units], kind="stable")])
 
 
-def diagnosis(job: Experiment, cell: Cell, plan: Plan, batch: Micro, *, limit: int | None) -> Diagnosis:
+def diagnosis(
+    job: Experiment, cell: Cell, plan: Plan, batch: Micro, *, limit: int | None, profile: bool = False
+) -> Diagnosis:
     """Measure the batch as it is; if it does not fit, also with what saves memory."""
-    probe = Probe(job.config, job.registry, job.out, job.data.data_dir, cell.path, batch, limit)
+    probe = Probe(job.config, job.registry, job.out, job.data.data_dir, cell.path, batch, limit, profile=profile)
     found = probe.findings()
     tried: list[tuple[Options, Findings]] = [({}, found)]
     if found.rates is None:
-        tried += [(each, replace(probe, changes=each).findings()) for each in savings(job, cell)]
+        tried += [(each, replace(probe, changes=each, profile=False).findings()) for each in savings(job, cell)]
     task, units = batch
     data, options = plan.data[task], plan.options
     proposals = []

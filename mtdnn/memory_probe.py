@@ -23,6 +23,7 @@ from mtdnn.forecast import Rates, probed, rates_of
 from mtdnn.memory import forget_peak, free_bytes, memory_for, peak_bytes
 from mtdnn.optim import autocast_dtype
 from mtdnn.runner import SERVER, WorkerError, in_own_process
+from mtdnn.step_profile import StepProfile, profile_of, typical_step
 from mtdnn.tasks import TaskRegistry
 from mtdnn.train_plan import Step
 from mtdnn.trainer import Trainer
@@ -61,6 +62,7 @@ class Findings:
     precision: str = ""
     measured: Sequence[Measurement] = ()
     rates: Rates | None = None
+    profile: StepProfile | None = None
     ending: str = ""
 
     def at(self, batch_size: int) -> Measurement | None:
@@ -93,6 +95,7 @@ class Probe:
     :param batch: its units with the longest first.
     :param limit: bytes; None for nearly all that is free.
     :param changes: options laid over the cell's own: ``activation_checkpointing``, ``precision``.
+    :param profile: profile a typical step too, where the longest batch fits.
     """
 
     config: ExperimentConfig
@@ -103,6 +106,7 @@ class Probe:
     batch: Micro
     limit: int | None
     changes: Options = field(default_factory=dict)
+    profile: bool = False
     sender: Connection | None = None
 
     def findings(self) -> Findings:
@@ -141,7 +145,9 @@ class Probe:
                 if found.fits(size):
                     break
         if found.fits(whole):
-            self.tell(replace(found, rates=rates_of(trainer)))
+            found = self.tell(replace(found, rates=rates_of(trainer)))
+            if self.profile:
+                self.tell(replace(found, profile=profile_of(trainer, typical_step(trainer.plan))))
 
     def tell(self, found: Findings) -> Findings:
         assert self.sender is not None

@@ -17,12 +17,13 @@ def doctor(
     memory_limit: Annotated[
         str | None, typer.Option(help="What a run may have, such as 2GB; nearly all that is free by default.")
     ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Also tell where the time of a step goes.")] = False,
 ) -> None:
     """Measure whether an experiment fits into memory, on the longest batch of each stage; say what would fit.
 
     Ends with 0 when all fits, and with 9 when something does not.
     """
-    from mtdnn.cli.show import print_diagnoses
+    from mtdnn.cli.show import print_diagnoses, print_profiles
     from mtdnn.cli.terminal import open_log, tell
     from mtdnn.config import find_experiment, load_experiment
     from mtdnn.doctor import examine, require_fit
@@ -37,6 +38,8 @@ def doctor(
     open_log()
     job.check()
     chosen = [cell for cell in choose(job.cells, only=only) if job.owner(cell) is cell]
-    found = list(examine(job, chosen, limit=limit, told=tell))
+    found = list(examine(job, chosen, limit=limit, profile=profile, told=tell))
     print_diagnoses(job, chosen, found)
+    if profile:
+        print_profiles(found)
     require_fit(found)

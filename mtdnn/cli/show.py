@@ -16,6 +16,7 @@ from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
 from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
+from mtdnn.step_profile import MEANING, StepProfile
 
 
 def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
@@ -43,10 +44,47 @@ def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diag
         tell(f"everything fits; about {minutes:.1f} minutes of training and evaluation, one cell after another")
 
 
+def print_profiles(found: Sequence[Diagnosis]) -> None:
+    """Where the time of a typical step of each kind of stage went, and how near it came to the machine's products."""
+    profiles = {stage_of(each): each.findings.profile for each in found}
+    known = {stage: profile for stage, profile in profiles.items() if profile is not None}
+    shares = [
+        (stage, clock, *(f"{share:.1%}" for share in parts.values()))
+        for stage, profile in known.items()
+        for clock, parts in profile.shares.items()
+    ]
+    console.print(table_of(("stage", "time of", *MEANING), shares, title="where the time of a step goes"))
+    speeds = [(stage, *speed_cells(profile)) for stage, profile in known.items()]
+    header = ("stage", "typical batch", "s a step", "GFLOP a step", "GFLOP/s", "one product's GFLOP/s", "of that")
+    console.print(table_of(header, speeds, title="how near that comes to what the machine multiplies"))
+    for part, meaning in MEANING.items():
+        tell(f"{part}: {meaning}")
+    for each in found:
+        if each.findings.profile is None:
+            tell(f"{stage_of(each)} was not profiled: {each.findings.ending or 'it does not fit'}")
+
+
+def speed_cells(profile: StepProfile) -> tuple[str, ...]:
+    batches = [f"{task}: {rows} x {tokens}" for task, rows, tokens in profile.batches]
+    return (
+        "\n".join(batches),
+        f"{profile.seconds:.3g}",
+        f"{profile.flops / 1e9:.3g}",
+        f"{profile.rate / 1e9:.3g}",
+        f"{profile.machine_rate / 1e9:.3g}",
+        f"{profile.rate / profile.machine_rate:.0%}",
+    )
+
+
+def stage_of(each: Diagnosis) -> str:
+    """What tells its kind of stage from the others."""
+    return str(Path(*each.cell.path.parts[:3]))
+
+
 def diagnosis_row(each: Diagnosis) -> tuple[str, ...]:
     whole = each.findings.at(each.batch_size)
     return (
-        str(Path(*each.cell.path.parts[:3])),
+        stage_of(each),
         f"{each.task}: {each.rows} x {each.tokens}",
         f"{'' if whole else 'about '}{shown_bytes(each.peak)}",
         shown_bytes(each.findings.limit),
