@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SUDO := $(shell [ `id -u` = 0 ] || echo sudo)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-protections mutate lint clean
+.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-protections mutate bench lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
@@ -36,6 +36,10 @@ test-protections: $(VENV)/.test
 # Does a test notice when the numerics are wrong? One change at a time; some minutes on two cores.
 mutate: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
+
+# What is compared, and with what: benchmarks/README.md. Takes an hour and a half on two cores, which it wants alone.
+bench: $(VENV)/.test
+	set -e; for name in train_step memory prepare predict scaling gpu; do $(BIN)/python -m benchmarks.$$name; done
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

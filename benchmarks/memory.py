@@ -43,7 +43,7 @@ STEPS = 2  # the second has the optimizer's state from the beginning
 def measured(name: str, shape: str, lengths: str, rows: int, official: str | None) -> None:
     """Train the longest batch of an epoch, and print the bytes."""
     device = torch.device("cpu")
-    data = split_of(LENGTHS[lengths], 50 * rows)
+    data = split_of(LENGTHS[lengths], 200 * rows)
     (batch,) = batches_of(data, batch_size=rows, buckets=False, count=1)
     makers = trainings(shape, "fp32", rows, device, official=Path(official) if official else None)
     training = makers[name.removesuffix(", activation checkpointing")]()

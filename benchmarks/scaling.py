@@ -82,7 +82,7 @@ def by_processes(shape: str, *, repetitions: int, rows: int) -> Row:
 
 def rate_of(count: int, shape: str, rows: int) -> float:
     """Tokens a second of so many processes."""
-    call = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0", "-m"]
+    call = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"]
     done = subprocess.run(  # noqa: S603 (our own words)
         [sys.executable, *call, "benchmarks.scaling", "--worker", shape, str(rows)],
         check=True,

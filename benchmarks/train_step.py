@@ -26,7 +26,7 @@ from benchmarks.shapes import LENGTHS, SHAPES, batches_of, config_of, fill, mode
 from mtdnn.data.batch import Batch
 from mtdnn.optim import Precision, has_fast_bf16
 
-POOLS = 2  # of 50 batches: what an epoch is drawn from
+POOLS = 4  # of 50 batches: enough rows for the largest pools
 BATCHINGS = {"random": False, "buckets": True}
 
 

@@ -68,7 +68,8 @@ def test_a_killed_rank_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tm
 def test_a_signal_to_one_rank_ends_both_at_a_saved_step(tmp_path, tried):
     folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
     arguments = ["-m", "mtdnn", "run", folder / "toy.yaml", "--task-defs", folder / "tasks", "--out", out]
-    process = torchrun(*arguments, "--set", "train.epochs=200", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    often = ["--set", "train.epochs=200", "--set", "train.save_every=20"]
+    process = torchrun(*arguments, *often, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     checkpoints = out / "smart/joint/joint/full/1/checkpoint"
     until(lambda: list(checkpoints.glob("step-*")), timeout=180)
     (second,) = [pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1"]
