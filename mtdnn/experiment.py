@@ -19,6 +19,7 @@ from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
+from mtdnn.encoder import Pool
 from mtdnn.errors import ConfigError, RunError, faults_of, listed
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
@@ -39,7 +40,8 @@ from mtdnn.trainer import Trainer
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
-NUMERICS_VERSION = 1  # raised when the same configuration would give other numbers
+# By pool; raised when the same configuration would give other numbers, as since the last layer is shortened.
+NUMERICS_VERSION: Mapping[Pool, int] = {"mean": 1, "native": 2, "first": 2}
 
 
 def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
@@ -248,7 +250,7 @@ class Experiment:
             if self.data.labelled(task, split)
         }
         return {
-            "numerics": NUMERICS_VERSION,
+            "numerics": NUMERICS_VERSION[self.config.encoder.pool],
             "encoder": self.config.encoder.model_dump(),
             "data": {**self.config.data.model_dump(exclude={"bad_rows"}), "held_out": self.data.held_out_digest},
             "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),

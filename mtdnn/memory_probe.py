@@ -78,9 +78,13 @@ class Findings:
         (few, small), (more, large) = peaks[-2:]
         return max(self.loading, large + (batch_size - more) * max(0.0, (large - small) / (more - few)))
 
-    def largest(self) -> Measurement | None:
-        """The largest batch that was measured and fits."""
-        fitting = [each for each in self.measured if max(each.peak, self.loading) <= self.limit]
+    def largest(self, *, room: float = 0.0) -> Measurement | None:
+        """The largest batch that was measured and fits.
+
+        :param room: share of the limit that stays free.
+        """
+        limit = (1 - room) * self.limit
+        fitting = [each for each in self.measured if max(each.peak, self.loading) <= limit]
         return max(fitting, key=lambda each: each.batch_size, default=None)
 
     def fits(self, batch_size: int) -> bool:

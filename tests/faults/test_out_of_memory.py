@@ -91,7 +91,7 @@ def test_a_run_that_gets_no_more_memory_ends_with_its_own_error_and_goes_on_with
 
 
 def peak_of_run(folder, out, settings=()):
-    ended = done([sys.executable, "-c", TOLD, *arguments(folder, "run", "--out", str(out), *settings)])
+    ended = done([sys.executable, "-c", TOLD, *arguments(folder, "run", "--out", str(out), *settings)], **GIVE_BACK)
     assert ended.returncode == 0, ended.stderr
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", ended.stdout)[1])
 
@@ -102,7 +102,7 @@ def test_the_doctor_says_beforehand_what_does_not_fit_and_its_proposals_do(tmp_p
     short = ("--set", "train.epochs=1")
     peak = peak_of_run(tmp_path, tmp_path / "as-it-is", short)
     limit = peak - 60_000_000
-    refused = done([*MTDNN, *arguments(tmp_path, "doctor", "--memory-limit", f"{limit}B", *short)])
+    refused = done([*MTDNN, *arguments(tmp_path, "doctor", "--memory-limit", f"{limit}B", *short)], **GIVE_BACK)
     assert refused.returncode == EXCEEDED, refused.stderr
     assert "Traceback" not in refused.stderr
     told = re.search(r"32 rows x 256 tokens of task 'nli' takes about ([\d.]+) GB", refused.stderr)
