@@ -119,13 +119,17 @@ def compared(
     *,
     shape: str = "",
     lengths: str = "",
+    of_time: bool = False,
 ) -> Iterator[Row]:
-    """A row for each pair of names whose two sides were measured, with the bar of its ratio."""
+    """A row for each pair of names whose two sides were measured, with the bar of its ratio.
+
+    :param of_time: the ratio is of the times that the same work takes, not of the rates.
+    """
     by_name = {each.name: each for each in contenders}
     for (name, to), bar in pairs.items():
         if name not in by_name or to not in by_name:
             continue
-        ratios = [each[name] / each[to] for each in rounds]
+        ratios = [each[to] / each[name] if of_time else each[name] / each[to] for each in rounds]
         yield Row(
             name=name,
             shape=shape,
@@ -139,6 +143,7 @@ def compared(
             ratio_max=max(ratios),
             repetitions=len(rounds),
             bar=bar,
+            at_most=of_time,
         )
 
 

@@ -45,10 +45,10 @@ def main(folder: str, task: str) -> None:
     for name, method in METHODS.items():
         training = Ours(trainer_of(copy.deepcopy(model).train(), [data], method, rows=ROWS))
         field.append(Contender(name, partial(training.seconds, [batch]), real_tokens([batch])))
-    rounds = [{name: 1 / rate for name, rate in each.items()} for each in measure.rounds_of(field)]
+    rounds = measure.rounds_of(field)
     shape = "{} x {}".format(*batch.mask_NT.shape)
     pairs = {(name, PLAIN): None for name in METHODS if name != PLAIN}
-    rows = list(measure.compared(field, rounds, pairs, shape=shape))
+    rows = list(measure.compared(field, rounds, pairs, shape=shape, of_time=True))
     notes = [f"The ratios are of time. {PUBLISHED}"]
     measure.write("method_cost", rows, command=f"python -m benchmarks.method_cost {folder} {task}", notes=notes)
 
