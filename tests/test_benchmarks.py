@@ -138,11 +138,19 @@ def test_preparation_gives_the_same_tokens_by_every_way(results, tmp_path):
     assert theirs[0] == tokenizer(*[json.loads(path.read_text().splitlines()[0])[key] for key in "ab"])["input_ids"]
 
 
-def test_prediction_is_compared(results):
+def test_prediction_is_compared(results, monkeypatch):
+    monkeypatch.setattr(predict, "peak_of", lambda rows: 1000 * rows)
     predict.main(
         ["--shape", "tiny", "--lengths", "snli", "--rows", "40", "--repetitions", "1", "--memory-rows", "10", "20"]
     )
     assert {row["name"] for row in rows_in(results, "predict")} == {predict.OURS}
+
+
+@pytest.mark.slow
+def test_the_peak_is_that_of_a_process_that_predicts(monkeypatch):
+    for name, value in own_process().items():
+        monkeypatch.setenv(name, value)
+    assert 100_000_000 < predict.peak_of(10) < 2_000_000_000
 
 
 @pytest.mark.slow

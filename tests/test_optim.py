@@ -14,6 +14,7 @@ from mtdnn.errors import ConfigError
 from mtdnn.optim import (
     OPTIMIZERS,
     SCHEDULES,
+    adamw,
     freeze,
     is_exempt,
     make_optimizer,
@@ -363,3 +364,21 @@ def test_all_faults_are_named_at_once_before_training_and_by_the_makers():
 def test_every_name_is_good_with_its_defaults(check):
     for name in OPTIMIZERS if check is optimizer_faults else SCHEDULES:
         assert check({"type": name}, where="here") == []
+
+
+def test_the_fused_optimizer_makes_the_steps_of_the_plain_one():
+    draw = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((5, 3), (7,))]
+    gradients = [[torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in start] for _ in range(20)]
+    ends = []
+    for make in (adamw(), lambda groups, lr: torch.optim.AdamW(groups, lr=lr, foreach=False, fused=False)):
+        weights = [torch.nn.Parameter(each.clone()) for each in start]
+        optimizer = make([{"params": weights, "weight_decay": 0.1}], lr=0.01)
+        for step in gradients:
+            for weight, gradient in zip(weights, step, strict=True):
+                weight.grad = gradient.clone()
+            optimizer.step()
+        ends.append([weight.detach() for weight in weights])
+    for fused, plain, began in zip(*ends, start, strict=True):
+        assert (fused - began).abs().min() > 0.01
+        torch.testing.assert_close(fused, plain, rtol=1e-12, atol=1e-15)

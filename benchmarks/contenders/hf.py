@@ -12,6 +12,7 @@ from torch.utils.data import SequentialSampler
 from transformers import (
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -72,13 +73,15 @@ class HfTrainer(Training):
         """From the end of a first step, which is not counted, to the end of the last."""
         clock, rows = Clock(), [inputs_of(batch) for batch in [batches[0], *batches]]
         with TemporaryDirectory() as folder:
-            InOrder(
+            trainer = InOrder(
                 self.model,
                 self.arguments(Path(folder), len(rows)),
                 train_dataset=rows,
                 data_collator=lambda chosen: chosen[0],
                 callbacks=[clock],
-            ).train()
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
         return clock.ends[-1] - clock.ends[0]
 
     def arguments(self, folder: Path, num_steps: int) -> TrainingArguments:

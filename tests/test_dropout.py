@@ -1,0 +1,112 @@
+"""Recorded dropout is torch's own: the same rate, the same scale, the same attention; and it can be replayed."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mtdnn.dropout import LEVELS, DropoutTape, draw_mask
+
+RATES = (0.1, 0.3, 0.5)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_as_many_are_kept_as_torch_keeps(rate):
+    count = 400_000
+    ours = int(draw_mask(torch.Size([count]), round(rate * LEVELS), generator()).sum())
+    torch.manual_seed(0)
+    theirs = int((F.dropout(torch.ones(count), rate) != 0).sum())
+    for kept in (ours, theirs):
+        assert stats.binomtest(kept, count, 1 - rate).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_neighbours_are_dropped_independently(rate):
+    """Four elements share one draw of 64 bits."""
+    mask = draw_mask(torch.Size([400_000]), round(rate * LEVELS), generator()).double()
+    for distance in (1, 2, 3, 4):
+        found = torch.corrcoef(torch.stack([mask[:-distance], mask[distance:]]))[0, 1]
+        assert abs(found.item()) < 4.5 / math.sqrt(len(mask))
+
+
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    rate=st.floats(0.01, 0.99),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+def test_what_is_kept_is_scaled_and_the_rest_is_zero_forward_and_backward(shape, rate, dtype):
+    values = torch.ones(shape, dtype=dtype, requires_grad=True)
+    with DropoutTape(generator()) as tape:
+        out = F.dropout(values, rate, training=True)
+    out.sum().backward()
+    (mask,) = tape.masks
+    level = round(rate * LEVELS)
+    expected = (mask.double() / (1 - level / LEVELS)).to(dtype)
+    assert out.dtype == values.grad.dtype == dtype
+    torch.testing.assert_close(out, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=0)
+    assert torch.equal(out, values.grad)
+
+
+def test_it_has_second_derivatives():
+    values = torch.ones(50, dtype=torch.float64, requires_grad=True)
+    with DropoutTape(generator()) as tape:
+        out = F.dropout(values, 0.5).pow(3).sum()
+        (first,) = torch.autograd.grad(out, values, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), values)
+    torch.testing.assert_close(second, 6 * 8.0 * tape.masks[0].double())
+
+
+def test_a_replay_gives_the_same_and_another_shape_is_refused():
+    values = torch.randn(6, 5, generator=generator(1))
+    with DropoutTape(generator()) as tape:
+        out = F.dropout(values, 0.3)
+    with tape.again(0):
+        assert torch.equal(F.dropout(values, 0.3), out)
+    with tape.again(0), pytest.raises(RuntimeError, match="out of step"):
+        F.dropout(values[:3], 0.3)
+
+
+def attention_inputs():
+    draw = generator(2)
+    query, key, value = (torch.randn(2, 3, 5, 4, generator=draw, dtype=torch.float64) for _ in range(3))
+    keep = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], dtype=torch.bool)[:, None, None, :]
+    return query, key, value, keep
+
+
+@pytest.mark.parametrize("kind", ["none", "bool", "added"])
+def test_attention_with_nothing_dropped_is_torch_s(kind):
+    query, key, value, keep = attention_inputs()
+    added = torch.zeros(keep.shape, dtype=torch.float64).masked_fill(~keep, -torch.inf)
+    mask = {"none": None, "bool": keep, "added": added}[kind]
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with DropoutTape(generator()) as tape:
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=1e-9)
+    assert tape.masks[0].all()
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_attention_s_own_mask_is_dropped_from_its_weights():
+    query, key, value, keep = attention_inputs()
+    with DropoutTape(generator()) as tape:
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=0.4)
+    weights = (query @ key.mT / 2.0).masked_fill(~keep, -torch.inf).softmax(-1)
+    scale = 1 - round(0.4 * LEVELS) / LEVELS
+    torch.testing.assert_close(found, weights * tape.masks[0] / scale @ value, rtol=1e-12, atol=1e-14)
+
+
+def test_two_masks_in_one_pass_are_told_apart():
+    query, key, value, keep = attention_inputs()
+    with DropoutTape(generator()) as tape:
+        for mask in (keep, ~keep.flip(0) | keep):
+            found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=1e-9)
+            expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert len(tape.masks) == 2
