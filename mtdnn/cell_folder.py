@@ -48,16 +48,55 @@ class CellFolder:
     def model(self) -> Path:
         return self.path / "model"
 
-    def result(self) -> dict[str, Any] | None:
-        """The result of a cell that is done.
+    @property
+    def done(self) -> bool:
+        return self._result.is_file()
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is no work of another configuration, or in allowed keys alone."""
+        return all(each.is_one_of(self.allowed) for each in self.changed())
+
+    def changed(self) -> list["Difference"]:
+        """In what the configuration differs from that of the work that is there."""
+        if self.done:
+            found = json.loads(self._result.read_text(encoding="utf-8"))["inputs"]
+        elif self._config.is_file():
+            found = json.loads(self._config.read_text(encoding="utf-8"))
+        else:
+            return []
+        return differences(found, json.loads(json.dumps(self.inputs)))
+
+    def check(self) -> None:
+        """That work which is there fits; a result that is allowed to differ is told.
 
         :raises ConfigError: when the folder holds another configuration's.
         """
-        path = self.path / "results.json"
-        if not path.is_file():
+        changed = self.changed()
+        if refused := [each for each in changed if not each.is_one_of(self.allowed)]:
+            keys = " ".join(f"--allow {each.key}" for each in refused)
+            allow = "take its result as it is" if self.done else "go on all the same"
+            raise ConfigError(
+                f"{self.path} holds work of another configuration: {'; '.join(map(str, refused))}. Give another "
+                f"--out, restore the configuration, delete that folder to do it again, or {allow}: {keys}"
+            )
+        if changed and self.done:
+            told = "; ".join(map(str, changed))
+            log.warning("%s was done with another configuration, and stays as it is: %s", self.path, told)
+
+    @property
+    def _result(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a cell that is done, with this configuration but for allowed keys; else None."""
+        if not self.done or not self.fits:
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        self._same_configuration(found["inputs"])
+        found: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
         return found
 
     @contextmanager
@@ -81,7 +120,7 @@ class CellFolder:
         for each in evaluations:
             write_lines(self.path / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
         facts = {"versions": versions(), "inputs": self.inputs, "changed": self._changes()}
-        write_json_atomically(self.path / "results.json", {**result, **facts})
+        write_json_atomically(self._result, {**result, **facts})
         self.tidy()
 
     def tidy(self) -> None:
@@ -94,29 +133,16 @@ class CellFolder:
         return f" (see {logs[-1]})" if logs else ""
 
     def _claim(self) -> None:
-        path = self.path / "config.json"
-        if path.is_file():
-            for change in self._same_configuration(json.loads(path.read_text(encoding="utf-8"))):
-                log.warning("%s goes on with another configuration: %s", self.path, change)
-                write_json_atomically(self.path / CHANGES, [*self._changes(), str(change)])
-        write_json_atomically(path, self.inputs)
+        self.check()
+        for change in self.changed():
+            log.warning("%s goes on with another configuration: %s", self.path, change)
+            write_json_atomically(self.path / CHANGES, [*self._changes(), str(change)])
+        write_json_atomically(self._config, self.inputs)
 
     def _changes(self) -> list[str]:
         """What was allowed to change while the cell was trained."""
         path = self.path / CHANGES
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-    def _same_configuration(self, found: Mapping[str, Any]) -> list["Difference"]:
-        """The differences that are allowed; ConfigError with those that are not."""
-        changed = differences(found, json.loads(json.dumps(self.inputs)))
-        refused = [each for each in changed if not each.is_one_of(self.allowed)]
-        if refused:
-            keys = " ".join(f"--allow {each.key}" for each in refused)
-            raise ConfigError(
-                f"{self.path} holds work of another configuration: {'; '.join(map(str, refused))}. Give another "
-                f"--out, restore the configuration, delete that folder to do it again, or go on all the same: {keys}"
-            )
-        return changed
 
 
 @dataclass(frozen=True)
@@ -148,6 +174,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, above: str = 
         elif a != b:
             found.append(Difference(f"{above}{name}", a, b))
     return found
+
+
+def keys_of(inputs: Mapping[str, Any], *, above: str = "") -> Iterator[str]:
+    """Every key, as :class:`Difference` names it."""
+    for name, value in inputs.items():
+        yield f"{above}{name}"
+        if isinstance(value, Mapping):
+            yield from keys_of(value, above=f"{above}{name}.")
 
 
 def versions() -> dict[str, str]:

@@ -14,13 +14,22 @@ from typing import Any
 import torch
 
 from mtdnn.baseline import Constant, flat
-from mtdnn.cell_folder import CellFolder
+from mtdnn.cell_folder import CellFolder, keys_of
 from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.encoder import Pool
-from mtdnn.errors import ConfigError, RunError, faults_of, listed
+from mtdnn.errors import (
+    ConfigError,
+    DataError,
+    EncoderError,
+    NonFiniteError,
+    RunError,
+    faults_of,
+    listed,
+    unknown,
+)
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
 from mtdnn.heads.base import copy_head
@@ -40,6 +49,8 @@ from mtdnn.trainer import Trainer
 from mtdnn.zero_shot import cosine_evaluation
 
 log = logging.getLogger(__name__)
+AGAIN = "\nThe same command tries these again"
+LASTING = {each.exit_code for each in (ConfigError, DataError, EncoderError, NonFiniteError)}  # come again
 # By pool; raised when the same configuration would give other numbers, as since the last layer is shortened.
 NUMERICS_VERSION: Mapping[Pool, int] = {"mean": 1, "native": 2, "first": 2}
 
@@ -133,6 +144,7 @@ class Experiment:
 
     def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
         self.check()
+        self.check_folders(chosen)
         self.worked_on = pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
         check_space(self.config, pending, self.out)
@@ -161,7 +173,7 @@ class Experiment:
     def tidy(self) -> None:
         """Delete what a kill left in cells that are done."""
         for cell in self.cells:
-            if self.result(cell) is not None:
+            if self.folder(cell).done:
                 self.folder(cell).tidy()
 
     def write_about(self) -> None:
@@ -195,17 +207,35 @@ class Experiment:
         by_path = {cell.path: cell for cell in self.cells}
         texts = [f"{path}: {error}{self.folder(by_path[path]).hint()}" for path, error in failed.items()]
         texts += [f"{path}: not begun, for what it starts from failed" for path in waiting]
-        return f"{len(failed)} of {of} cells failed:\n{listed(texts)}\nThe same command tries these again"
+        again = "" if all(getattr(error, "exit_code", 0) in LASTING for error in failed.values()) else AGAIN
+        return f"{len(failed)} of {of} cells failed:\n{listed(texts)}{again}"
 
-    def pending(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
-        """What is not done of the chosen cells and of those that they start from; same inputs once."""
+    def check_folders(self, chosen: Sequence[Cell] | None) -> None:
+        """That work which is there is this configuration's, before anything is trained beside it.
+
+        :raises ConfigError: for each chosen cell whose is not, and for allowed keys that nothing depends on.
+        """
+        wanted = self.wanted(chosen)
+        keys = {key for cell in wanted for key in keys_of(self.inputs(cell))}
+        keys |= {f"train.{option.name}" for option in fields(TrainOptions)}
+        faults = [f"--allow: {unknown('key', key, sorted(keys))}" for key in self.allowed if key not in keys]
+        faults += [fault for cell in wanted for fault in faults_of(self.folder(cell).check)]
+        if faults:
+            raise ConfigError(listed(faults))
+
+    def wanted(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
+        """The chosen cells and those that they start from; same inputs once."""
         wanted: dict[Path, None] = {}
         for cell in self.cells if chosen is None else chosen:
             each: Cell | None = self.owner(cell)
             while each is not None:
                 wanted[each.path] = None
                 each = self.upstream(each)
-        return [cell for cell in self.cells if cell.path in wanted and self.result(cell) is None]
+        return [cell for cell in self.cells if cell.path in wanted]
+
+    def pending(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
+        """Those of them that are not done."""
+        return [cell for cell in self.wanted(chosen) if self.result(cell) is None]
 
     def results(self) -> list[dict[str, Any]]:
         return [result for cell in self.cells if (result := self.result(cell)) is not None]
@@ -228,7 +258,7 @@ class Experiment:
         return CellFolder(self.out / self.owner(cell).path, self.inputs(cell), self.allowed)
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """A cell's result when it is done; ConfigError when the folder holds another configuration's."""
+        """A cell's result when it is done with this configuration."""
         found = self.folder(cell).result()
         shared = {} if self.owner(cell) is cell else {"same_as": str(self.owner(cell))}
         return found and {**found, "system": cell.system, "stage": cell.stage.name, **shared}

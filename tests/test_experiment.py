@@ -94,6 +94,13 @@ def test_another_configuration_is_refused_with_the_difference(done):
         job.run()
 
 
+@pytest.mark.parametrize(("error", "again"), [(ConfigError("wrong"), False), (OSError("gone"), True)])
+def test_what_would_fail_again_is_not_said_to_be_tried_again(done, error, again):
+    folder, _ = done
+    job = experiment_at(folder)
+    assert ("tries these again" in job.told({job.cells[0].path: error}, [], of=1)) is again
+
+
 def test_changed_data_is_noticed(done, tmp_path):
     write_toy_experiment(tmp_path)
     job = experiment_at(

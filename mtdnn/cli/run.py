@@ -65,7 +65,8 @@ def run(
         job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
     finally:
         if ranks.first and job.worked_on is not None and (done := job.results()):
-            print_results(done, folder, trained=sum(job.result(cell) is not None for cell in job.worked_on))
+            trained = sum(job.result(cell) is not None for cell in job.worked_on)
+            print_results(done, folder, trained=trained, of=len(job.worked_on))
 
 
 def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":

@@ -112,14 +112,14 @@ def state_of(job: Experiment, cell: Cell) -> str:
     return "to do" if owner is cell else f"same as {owner}"
 
 
-def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained: int) -> None:
+def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained: int, of: int) -> None:
     """The results table on the terminal, and in the run's folder as Markdown and JSON."""
     table = lines(results)
     console.print(table_of(HEADER, [line.cells() for line in table], title="mean ± sd over n seeds, x 100"))
     (folder / "results.md").write_text(results_table(lines(results, all_metrics=True)).markdown(), encoding="utf-8")
     write_json_atomically(folder / "results.json", list(results))
     seconds = sum(result["wall_seconds"] for result in results)
-    done = f"{trained} of {len(results)} cells were trained now" if trained else "nothing was left to train"
+    done = f"{trained} of {of} cells were trained now" if of else "nothing was left to train"
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,12 @@ def open_log() -> None:
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("mtdnn").setLevel(logging.INFO)
+    warnings.showwarning = log_warning
+
+
+def log_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning's text, without the line of code that gave it."""
+    logging.getLogger("mtdnn").warning("%s", message)
 
 
 def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None) -> Table:

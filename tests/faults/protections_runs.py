@@ -94,17 +94,24 @@ PROTECTIONS = (
     ),
     Mutation(
         "cell_folder.py",
-        "refused = [each for each in changed if not each.is_one_of(self.allowed)]",
-        "refused = [each for each in changed[:0] if not each.is_one_of(self.allowed)]",
+        "if refused := [each for each in changed if",
+        "if refused := [each for each in changed[:0] if",
         "R7: a half-done cell goes on with another configuration",
         (REFUSED,),
     ),
     Mutation(
         "cell_folder.py",
-        "if not each.is_one_of(self.allowed)]",
-        "]",
+        " if not each.is_one_of(self.allowed)]:",
+        "]:",
         "R7: a change that was allowed by name is refused",
         (REFUSED,),
+    ),
+    Mutation(
+        "experiment.py",
+        "        self.check_folders(chosen)\n",
+        "",
+        "R7: cells that have not begun are trained beside work of another configuration",
+        (f"{FOLDERS}nothing_is_trained_beside_work_of_another_configuration",),
     ),
     Mutation(
         "trainer.py",

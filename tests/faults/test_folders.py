@@ -153,6 +153,36 @@ def test_a_second_run_in_the_folder_is_refused_at_once_and_a_stale_lock_does_not
 
 
 @pytest.mark.fault("R7")
+def test_nothing_is_trained_beside_work_of_another_configuration(tmp_path, tried):
+    text = SMALL + "  plain: [{name: alone, kind: finetune, tasks: [sts]}]\n"
+    folder, out = toy_folder(tmp_path / "toy", text=text), tmp_path / "out"
+    job = toy_job(folder, out, ["train.epochs=1"])
+    first, *_, apart = job.cells
+    job.run(chosen=[first])
+    before = sorted(out.rglob("*"))
+    with pytest.raises(ConfigError, match=r"train.epochs: 1 -> 2.*take its result as it is: --allow train.epochs"):
+        toy_job(folder, out, ["train.epochs=2"]).run()
+    assert sorted(out.rglob("*")) == before
+    results = toy_job(folder, out, ["train.epochs=2"]).run(chosen=[apart])
+    assert [result["system"] for result in results] == [apart.system] == ["plain"]
+    tried(1, "refused before any cell is trained; chosen cells apart from it are trained")
+
+
+@pytest.mark.fault("R7")
+def test_a_result_that_may_differ_is_told_and_an_unknown_key_refused(tmp_path, caplog, tried):
+    folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
+    job = toy_job(folder, out, ["train.epochs=1"])
+    job.run(chosen=job.cells[:1])
+    changed = ["train.epochs=2"]
+    with caplog.at_level("WARNING"):
+        toy_job(folder, out, changed, allowed=["train.epochs"]).run(chosen=job.cells[:1])
+    assert "was done with another configuration, and stays as it is: train.epochs: 1 -> 2" in caplog.text
+    with pytest.raises(ConfigError, match=r"--allow: unknown key 'train.epohcs'. Did you mean 'train.epochs'"):
+        toy_job(folder, out, changed, allowed=["train.epohcs"]).run()
+    tried(2, "a done cell's difference is told; an unknown key is refused with a suggestion")
+
+
+@pytest.mark.fault("R7")
 @pytest.mark.parametrize(
     ("change", "key"),
     [
