@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.work import Process, command_line, run_toy, saved_step, signalled_twice, toy_folder, toy_job, until
+from faults.work import SMALL, Process, command_line, run_toy, saved_step, signalled_twice, toy_folder, toy_job, until
 from support import own_process
 
 from mtdnn.checkpoint import Checkpoint, load_latest, save_checkpoint
