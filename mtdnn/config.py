@@ -235,9 +235,17 @@ def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentC
         if key.startswith("stages.") and key.split(".")[1] not in known:
             raise ConfigError(f"--set {key}: {unknown('stage', key.split('.')[1], known)}")
         data = _with_value(data, key.split("."), value)
+    known = [*ExperimentConfig.model_fields, "stages", "sizes"]
+    if wrong := [key for key in data if key not in known]:
+        raise ConfigError(listed([f"{_place(file, key)}: {unknown('key', str(key), known)}" for key in wrong]))
     data["systems"] = _resolve_systems(data, file)
     data.pop("stages", None)
     return validate(ExperimentConfig, file, data=data)
+
+
+def _place(file: YamlFile, key: str) -> str:
+    """Where a key of the experiment stands: its line, or the command line."""
+    return file.where((key,)) if key in file.data else f"--set {key}"
 
 
 def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from support import REAL_DATA, ROOT
 
 from mtdnn.config import load_experiment
 from mtdnn.data.sources import find_source
+from mtdnn.errors import ConfigError
 from mtdnn.experiment import Experiment, check_experiment
 from mtdnn.plan import plan_cells
 from mtdnn.tasks import load_tasks
@@ -79,3 +80,13 @@ def test_the_tiny_size_runs_to_its_end(path, tmp_path, monkeypatch):
     results = job.run()
     assert len(results) == len(job.cells)
     assert {result["system"] for result in results} == set(job.config.systems)
+
+
+def test_a_misspelt_key_of_the_file_is_named_before_what_depends_on_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nsatges:\n  tune: {kind: finetune, tasks: [rte]}\nsystems:\n  plain: [tune]\n")
+    with pytest.raises(ConfigError, match=r"mine.yaml:2: satges: unknown key 'satges'. Did you mean 'stages'"):
+        load_experiment(path)
+    path.write_text(path.read_text().replace("satges", "stages"))
+    with pytest.raises(ConfigError, match=r"--set sedes: unknown key 'sedes'. Did you mean 'seeds'"):
+        load_experiment(path, overrides=["sedes=[1]"])
