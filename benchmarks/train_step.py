@@ -27,6 +27,7 @@ from mtdnn.data.batch import Batch
 from mtdnn.optim import Precision, has_fast_bf16
 
 POOLS = 4  # of 50 batches: enough rows for the largest pools
+EMULATED = "bf16 was not measured: this processor has no bf16 products, and emulates them many times slower."
 BATCHINGS = {"random": False, "buckets": True}
 
 
@@ -134,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parse(arguments)
     fast = has_fast_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     precisions = given.precision or ["fp32", *(["bf16"] if fast else [])]
+    left_out = [] if "bf16" in precisions else [EMULATED]
+    command = " ".join(["python -m benchmarks.train_step", *(arguments or [])])
     found: list[Row] = []
     notes: list[str] = []
     for shape in given.shape:
@@ -150,10 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     official=given.official,
                 )
                 found, notes = [*found, *rows], [*notes, note]
-    if "bf16" not in precisions:
-        notes.append("bf16 was not measured: this processor has no bf16 products, and emulates them many times slower.")
-    command = " ".join(["python -m benchmarks.train_step", *(arguments or [])])
-    measure.write(given.name, found, command=command, notes=notes)
+                measure.write(given.name, found, command=command, notes=[*notes, *left_out])
 
 
 if __name__ == "__main__":

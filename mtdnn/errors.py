@@ -15,7 +15,7 @@ class MtdnnError(Exception):
 
 
 class ConfigError(MtdnnError):
-    """A YAML file or a command-line option is wrong."""
+    """A YAML file is wrong, or a setting or name that an option gives."""
 
     exit_code = 3
 
