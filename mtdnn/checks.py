@@ -44,6 +44,7 @@ class SplitReport:
 class Findings:
     """Reports of what could be read, the faults of what could not, and the tasks without data at hand.
 
+    :param wrong: what is wrong with definitions.
     :param warnings: what is doubtful and no fault: duplicates and contradictory targets inside a split.
     :param keys: the pair keys of each split that could be read, by task and split.
     """
@@ -51,6 +52,7 @@ class Findings:
     reports: list[SplitReport] = field(default_factory=list)
     keys: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ def check_tasks(
             findings.skipped.append(task.name)
             continue
         if faults := task_faults(task):
-            findings.faults += faults
+            findings.wrong += faults
         else:
             _check_splits(task, findings, data_dir, bad_rows)
     return findings
