@@ -39,7 +39,7 @@ mutate: $(VENV)/.test
 
 # What is compared, and with what: benchmarks/README.md. Takes an hour and a half on two cores, which it wants alone.
 bench: $(VENV)/.test
-	set -e; for name in train_step memory prepare predict scaling gpu; do $(BIN)/python -m benchmarks.$$name; done
+	set -e; for name in train_step memory prepare predict scaling products gpu; do $(BIN)/python -m benchmarks.$$name; done
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -9,12 +9,11 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import measure
 from benchmarks.contenders.ours import METHODS, Ours, trainer_of
@@ -22,6 +21,7 @@ from benchmarks.measure import timed
 from benchmarks.shapes import LENGTHS, batches_of, model_of, real_tokens, split_of
 from mtdnn.memory import forget_peak, peak_bytes, shown_bytes
 from mtdnn.optim import Precision
+from mtdnn.step_profile import flops_of
 
 SNLI_ROWS = 549_367  # of its training split, with gold labels
 HEADER = ("method", "tokens/s", "TFLOP/s", "of the measured product rate", "SNLI epoch, min", "peak")
@@ -49,12 +49,6 @@ def product_rate(size: int, device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = timed(lambda: a @ b)
     return 2 * size**3 / statistics.median(seconds() for _ in range(measure.REPETITIONS))
-
-
-def flops_of(work: Callable[[], Any]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops())
 
 
 def measured(name: str, shape: str, *, rows: int, precision: Precision, ceiling: float, device: torch.device) -> Found:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from benchmarks import measure
 from benchmarks.contenders.official import NAME as OFFICIAL
 from benchmarks.contenders.official import checkout
 from benchmarks.contenders.ours import Ours
-from benchmarks.measure import Row
+from benchmarks.measure import Contender
 from benchmarks.shapes import LENGTHS, SHAPES, batches_of, split_of
 from benchmarks.train_step import trainings
 from mtdnn.memory import forget_peak, peak_bytes, shown_bytes
@@ -41,7 +42,7 @@ STEPS = 2  # the second has the optimizer's state from the beginning
 
 
 def measured(name: str, shape: str, lengths: str, rows: int, official: str | None) -> None:
-    """Train the longest batch of an epoch, and print the bytes."""
+    """Train on a random padded batch of middle size, and print the bytes."""
     device = torch.device("cpu")
     data = split_of(LENGTHS[lengths], 200 * rows)
     (batch,) = batches_of(data, batch_size=rows, buckets=False, count=1)
@@ -77,30 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     what = given.shape, given.lengths, given.rows, str(given.official) if given.official else None
     names = [*NAMES, OFFICIAL] if given.official else NAMES
     rounds = [{name: bytes_of(name, *what) for name in names} for _ in range(given.repetitions)]
-    found = []
-    for (name, to), bar in PAIRS.items():
-        if to not in names:
-            continue
-        ratios = [each[name] / each[to] for each in rounds]
-        middle = statistics.median(ratios)
-        low, high = min(ratios), max(ratios)
-        found.append(
-            Row(
-                name,
-                given.shape,
-                given.lengths,
-                "fp32",
-                "",
-                None,
-                to,
-                middle,
-                low,
-                high,
-                len(rounds),
-                bar,
-                at_most=True,
-            )
-        )
+    field = [Contender(name, lambda: 0.0, 0) for name in names]
+    rows = measure.compared(field, rounds, PAIRS, shape=given.shape, lengths=given.lengths)
+    found = [replace(row, tokens_per_second=None, at_most=True) for row in rows]
     medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in names]
     command = " ".join(["python -m benchmarks.memory", *(arguments or [])])
     notes = [f"One random padded batch of {given.rows} rows of middle size. {'; '.join(medians)}."]

@@ -144,7 +144,6 @@ class Experiment:
 
     def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
         self.check()
-        self.check_folders(chosen)
         self.worked_on = pending = self.pending(chosen)
         check_cells(self.config, pending, self.data)
         check_space(self.config, pending, self.out)
@@ -234,10 +233,12 @@ class Experiment:
         return [cell for cell in self.cells if cell.path in wanted]
 
     def pending(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
-        """Those of them that are not done."""
+        """Those of them that are not done; ConfigError where work of another configuration is in the way."""
+        self.check_folders(chosen)
         return [cell for cell in self.wanted(chosen) if self.result(cell) is None]
 
     def results(self) -> list[dict[str, Any]]:
+        """Those of all cells that are done with this configuration."""
         return [result for cell in self.cells if (result := self.result(cell)) is not None]
 
     def owner(self, cell: Cell) -> Cell:

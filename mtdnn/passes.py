@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -129,16 +130,15 @@ class Perturbable(nn.Module):
 
     def shortening(self) -> AbstractContextManager[None]:
         """While entered, the last layer computes what is read of it and no more."""
-        return first_token_alone(self.encoder) if self._can_be_shortened([]) else nullcontext()
+        return self._reading(self._can_be_shortened([]))
+
+    def _reading(self, shortened: bool) -> AbstractContextManager[None]:
+        return first_token_alone(self.encoder) if shortened else nullcontext()
 
     @contextmanager
     def _running(self, shortened: bool, tape: DropoutTape | None) -> Iterator[None]:
         """While entered, the encoder runs as the options and the pass say."""
-
-        def reading() -> AbstractContextManager[None]:
-            return first_token_alone(self.encoder) if shortened else nullcontext()
-
-        with reading(), ExitStack() as stack:
-            if self.activation_checkpointing:
-                stack.enter_context(recomputing(self.encoder, tape, reading))
+        reading = partial(self._reading, shortened)
+        recomputed = recomputing(self.encoder, tape, reading) if self.activation_checkpointing else nullcontext()
+        with reading(), recomputed:
             yield

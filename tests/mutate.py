@@ -64,6 +64,8 @@ def main() -> int:
     arguments = parser.parse_args()
     every = PROTECTIONS if arguments.protections else MUTATIONS
     chosen = [each for each in every if arguments.only in f"{each.file}: {each.change}"]
+    if not chosen:
+        parser.error(f"no change's file and name contain '{arguments.only}'")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = []

@@ -8,7 +8,7 @@ import torch
 from support import own_process
 from torch import Tensor
 
-from benchmarks import gpu, measure, memory, method_cost, predict, prepare, presets, scaling, train_step
+from benchmarks import gpu, measure, memory, method_cost, predict, prepare, presets, products, scaling, train_step
 from benchmarks.measure import Contender, Row
 from benchmarks.shapes import LENGTHS, batches_of, fill, model_of, real_tokens, split_of
 from mtdnn.data.batch import epoch_batches
@@ -127,15 +127,22 @@ def test_the_bytes_of_a_step_are_counted(monkeypatch):
     assert 0 < plain < smart < 500_000_000
 
 
-def test_preparation_gives_the_same_tokens_by_every_way(results, tmp_path):
+def test_preparation_is_compared(results):
     prepare.main(["--rows", "60", "--repetitions", "1"])
-    assert {row["ratio_to"] for row in rows_in(results, "prepare")} == {prepare.ROW_BY_ROW, prepare.MAPPED}
+    assert {row["ratio_to"] for row in rows_in(results, "prepare")} == {*prepare.WAYS} - {prepare.OURS}
+
+
+def test_every_way_of_preparation_gives_the_same_tokens(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTDNN_CACHE", str(tmp_path))
     tokenizer = tiny_tokenizer()
     path = prepare.write_rows(tmp_path, "snli", 30, prepare.wordpieces())
     prepare.by_row(path, tokenizer, tmp_path)
     theirs = [json.loads(line)["token_id"] for line in (tmp_path / "train.json").read_text().splitlines()]
+    ours = prepare.by_ours(path, tokenizer, tmp_path / "ours").units(range(30))["input_ids"]
     assert len(theirs) == 30
-    assert theirs[0] == tokenizer(*[json.loads(path.read_text().splitlines()[0])[key] for key in "ab"])["input_ids"]
+    assert [row for rows in ours for row in rows] == theirs
+    assert prepare.by_map(path, tokenizer, tmp_path / "mapped")["input_ids"][:] == theirs
+    assert prepare.by_tokenizer_alone(path, tokenizer, tmp_path)["input_ids"] == theirs
 
 
 def test_prediction_is_compared(results, monkeypatch):
@@ -196,3 +203,8 @@ def test_the_table_of_costs_has_a_row_for_each_method(tmp_path, monkeypatch, res
     monkeypatch.setattr(method_cost, "METHODS", methods)  # rapt's three layers are more than the tiny encoder has
     method_cost.main(str(tmp_path), "everyday_nli")
     assert {row["name"] for row in rows_in(results, "method_cost")} == set(methods) - {method_cost.PLAIN}
+
+
+def test_products_are_compared(results):
+    products.main(["--shape", "tiny", "--tokens", "10", "--repetitions", "1"])
+    assert [row["name"] for row in rows_in(results, "products")] == [products.BF16, products.ONE]

@@ -38,6 +38,7 @@ job = Experiment(config, load_tasks(folder), out=folder / "out", on_step=done)
 job.data.tokenizer
 cell = job.cells[0]
 model = job.start(cell)
+job.data.split("million", "validation")  # so that what is imported when it is first used is not counted
 before, started = resident(), time.monotonic()
 train, counts = job.training_data(cell)
 plan = job.plan(cell, train)
