@@ -189,9 +189,18 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        pooled_ND = self.pooled_of(enc.encode(self.encoder, batch.inputs_NT), batch.mask_NT)
-        with torch.autocast(pooled_ND.device.type, enabled=False):
-            return cast(Tensor, self.head(batch.task)(pooled_ND, batch))
+        hidden_NTD, head = enc.encode(self.encoder, batch.inputs_NT), self.head(batch.task)
+        with torch.autocast(hidden_NTD.device.type, enabled=False):
+            if head.reads_tokens:
+                return cast(Tensor, head(at_least_float32(hidden_NTD), batch))
+            return cast(Tensor, head(self.pooled_of(hidden_NTD, batch.mask_NT), batch))
+
+    def reads_first_alone(self, batch: Batch) -> bool:
+        return self.reads_first_token and not self.head(batch.task).reads_tokens
+
+    def hidden(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
+        """The last hidden states, in float32 or wider, for heads that read tokens: (N, T, D)."""
+        return at_least_float32(enc.encode(self.encoder, inputs_NT))
 
     def pooled(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
         """One vector per row, in float32 or wider, for any number of heads: (N, D)."""
