@@ -5,6 +5,7 @@ R = distributions, S = tokens of an answer.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -150,19 +151,18 @@ class SpanHead(Head):
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """The answer, where it stands, and how probable both its ends are among those of its window."""
-        rows = best_spans(at_least_float32(logits), batch, max_tokens=self.max_answer_tokens)
-        log_probs_RT = self.outputs(logits, batch).log_probs_UK
+        best = best_spans(at_least_float32(logits.detach()), batch, max_tokens=self.max_answer_tokens)
+        log_probs_RT = self.outputs(logits.detach(), batch).log_probs_UK
         assert log_probs_RT is not None
-        starts, ends = log_probs_RT.chunk(2)
-        first, found = 0, []
+        begins_NT, stops_NT = log_probs_RT.chunk(2)
+        sure_N = (best.of_first(begins_NT) + best.of_last(stops_NT)).exp()
+        starts_N, ends_N = best.of_first(batch.tokens_NT["start"]), best.of_last(batch.tokens_NT["end"])
+        rows = torch.stack([each.double() for each in (best.score_N, starts_N, ends_N, sure_N)], 1).tolist()
+        found, windows = [], iter(rows)
         for count, ((_, text), *_) in zip(batch.num_rows_U.tolist(), batch.texts, strict=True):
-            row = first + int(rows.score_N[first : first + count].argmax())
-            begin, stop = int(rows.first_N[row]), int(rows.last_N[row])
-            start = int(batch.tokens_NT["start"][row, begin])
-            end = int(batch.tokens_NT["end"][row, stop])
-            sure = float((starts[row, begin] + ends[row, stop]).exp())
-            found.append({"answer": str(text)[start:end], "start": start, "end": end, "probability": sure})
-            first += count
+            _, start, end, sure = max(islice(windows, count), key=lambda row: row[0])
+            answer = str(text)[int(start) : int(end)]
+            found.append({"answer": answer, "start": int(start), "end": int(end), "probability": sure})
         return found
 
     def copy_from(self, other: Head, mapping: Mapping[str, str]) -> None:

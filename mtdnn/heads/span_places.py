@@ -78,6 +78,14 @@ class BestSpans:
     first_N: Tensor
     last_N: Tensor
 
+    def of_first(self, values_NT: Tensor) -> Tensor:
+        """Each row's value at the first token of its span: (N,)."""
+        return values_NT.gather(1, self.first_N.unsqueeze(1)).squeeze(1)
+
+    def of_last(self, values_NT: Tensor) -> Tensor:
+        """Each row's value at the last token of its span: (N,)."""
+        return values_NT.gather(1, self.last_N.unsqueeze(1)).squeeze(1)
+
 
 def best_spans(logits_NT2: Tensor, batch: Batch, *, max_tokens: int) -> BestSpans:
     """The span of the text with the largest sum of scores, of at most ``max_tokens`` tokens."""
