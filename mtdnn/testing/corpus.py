@@ -1,9 +1,10 @@
 """A generated corpus in controlled English: labels right by construction, deterministic from a seed.
 
-Tasks for a quickstart without hub or files, and two whose targets lie inside a text (``tagging``, ``reading``). ``everyday_nli`` and ``science_nli`` share their logic (general and
-special nouns, dropped modifiers, negation, quantifiers, numbers, roles, places inside places) and hardly a content
-word: the second is the domain shift of the first. In both, a hypothesis is drawn first and a premise is made for the
-label that is due, so that the hypothesis alone says little.
+Five tasks for a quickstart without hub or files, and two whose targets lie inside a text (``tagging``, ``reading``).
+``everyday_nli`` and ``science_nli`` share their logic (general and special nouns, dropped modifiers, negation,
+quantifiers, numbers, roles, places inside places) and hardly a content word: the second is the domain shift of the
+first. In both, a hypothesis is drawn first and a premise is made for the label that is due, so that the hypothesis
+alone says little.
 """
 
 import hashlib
