@@ -108,9 +108,7 @@ def test_a_stride_that_leaves_no_room_is_half_a_window(tmp_path):
     text = " ".join("abcdefghijklmnop")
     rows = [{"a": "z y", "b": text, "label": {"text": ["k"], "answer_start": [20]}}]
     data = split_of(tmp_path, read_with(stride=500, max_question_tokens=2), rows, max_length=11)
-    assert data.num_rows.tolist() == [
-        5
-    ]  # 11 - 2 of the question - 3 special tokens: 6 of the text, of which 3 are shared
+    assert data.num_rows.tolist() == [5]  # 6 tokens of the text in each, 3 of them shared
     assert data.num_examples.tolist() == [1]
 
 
