@@ -128,7 +128,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         :raises CheckpointError: when they are not.
         """
         saved, old = self.task_defs[task.name], self.head(task.name)
-        if (saved.kind, sorted(saved.label_names)) != (task.kind, sorted(task.label_names)):
+        if (saved.head_type, sorted(saved.label_names)) != (task.head_type, sorted(task.label_names)):
             check_labels(task, saved)
         if saved.label_names == task.label_names:
             return
@@ -251,15 +251,15 @@ def load_model(folder: Path) -> MultiTaskModel:
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
-    """Refuse a checkpoint whose labels are not the task's, showing both."""
+    """Refuse a checkpoint whose labels or head are not the task's, showing both."""
     if saved is None:
         return
-    if (saved.kind, saved.label_names) != (task.kind, task.label_names):
-        same = (saved.kind, sorted(saved.label_names)) == (task.kind, sorted(task.label_names))
+    if (saved.head_type, saved.label_names) != (task.head_type, task.label_names):
+        same = (saved.head_type, sorted(saved.label_names)) == (task.head_type, sorted(task.label_names))
         remedy = "mtdnn evaluate --remap-labels reorders them" if same else "train anew or restore the definition"
         raise CheckpointError(
-            f"task '{task.name}': the checkpoint was trained as {saved.kind} with labels {list(saved.label_names)}, "
-            f"the definition says {task.kind} with {list(task.label_names)}; {remedy}"
+            f"task '{task.name}': the checkpoint was trained as {saved.head_type} with labels "
+            f"{list(saved.label_names)}, the definition says {task.head_type} with {list(task.label_names)}; {remedy}"
         )
 
 

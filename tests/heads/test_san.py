@@ -10,7 +10,7 @@ from reference import token_heads
 from support import NLI, SAN, STS, TOY_TOKENS, toy_batch, toy_model
 from torch.nn.functional import log_softmax
 
-from mtdnn.errors import ConfigError
+from mtdnn.errors import CheckpointError, ConfigError
 from mtdnn.heads.base import build_head
 from mtdnn.heads.san import GatedCell
 from mtdnn.rng import Rng
@@ -123,3 +123,9 @@ def test_a_fresh_module_can_start_from_another_s():
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in head.state_dict().items())
     with pytest.raises(ValueError, match="cannot start from a RegressionHead"):
         other.copy_from(build_head(STS, hidden_size=8), {})
+
+
+def test_a_checkpoint_with_another_head_for_the_task_is_refused():
+    model = toy_model(tasks=(NLI,))
+    with pytest.raises(CheckpointError, match="trained as classification with .* the definition says san"):
+        model.with_tasks([SAN.model_copy(update={"name": "nli"})], seed=0)
