@@ -128,7 +128,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         :raises CheckpointError: when they are not.
         """
         saved, old = self.task_defs[task.name], self.head(task.name)
-        if (saved.kind, sorted(saved.label_names)) != (task.kind, sorted(task.label_names)):
+        if (saved.head_type, sorted(saved.label_names)) != (task.head_type, sorted(task.label_names)):
             check_labels(task, saved)
         if saved.label_names == task.label_names:
             return
@@ -189,9 +189,18 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        pooled_ND = self.pooled_of(enc.encode(self.encoder, batch.inputs_NT), batch.mask_NT)
-        with torch.autocast(pooled_ND.device.type, enabled=False):
-            return cast(Tensor, self.head(batch.task)(pooled_ND, batch))
+        hidden_NTD, head = enc.encode(self.encoder, batch.inputs_NT), self.head(batch.task)
+        with torch.autocast(hidden_NTD.device.type, enabled=False):
+            if head.reads_tokens:
+                return cast(Tensor, head(at_least_float32(hidden_NTD), batch))
+            return cast(Tensor, head(self.pooled_of(hidden_NTD, batch.mask_NT), batch))
+
+    def reads_first_alone(self, batch: Batch) -> bool:
+        return self.reads_first_token and not self.head(batch.task).reads_tokens
+
+    def hidden(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
+        """The last hidden states, in float32 or wider, for heads that read tokens: (N, T, D)."""
+        return at_least_float32(enc.encode(self.encoder, inputs_NT))
 
     def pooled(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
         """One vector per row, in float32 or wider, for any number of heads: (N, D)."""
@@ -242,15 +251,15 @@ def load_model(folder: Path) -> MultiTaskModel:
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
-    """Refuse a checkpoint whose labels are not the task's, showing both."""
+    """Refuse a checkpoint whose labels or head are not the task's, showing both."""
     if saved is None:
         return
-    if (saved.kind, saved.label_names) != (task.kind, task.label_names):
-        same = (saved.kind, sorted(saved.label_names)) == (task.kind, sorted(task.label_names))
+    if (saved.head_type, saved.label_names) != (task.head_type, task.label_names):
+        same = (saved.head_type, sorted(saved.label_names)) == (task.head_type, sorted(task.label_names))
         remedy = "mtdnn evaluate --remap-labels reorders them" if same else "train anew or restore the definition"
         raise CheckpointError(
-            f"task '{task.name}': the checkpoint was trained as {saved.kind} with labels {list(saved.label_names)}, "
-            f"the definition says {task.kind} with {list(task.label_names)}; {remedy}"
+            f"task '{task.name}': the checkpoint was trained as {saved.head_type} with labels "
+            f"{list(saved.label_names)}, the definition says {task.head_type} with {list(task.label_names)}; {remedy}"
         )
 
 

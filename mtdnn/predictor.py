@@ -1,23 +1,27 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from mtdnn import encoder as enc
-from mtdnn.data.batch import Batch, pad_rows
+from mtdnn.data.batch import Batch, pad_columns, pad_rows
 from mtdnn.data.formats import READERS, numbered_lines, suffix_format
 from mtdnn.data.rows import Faults, Row, without_faults
 from mtdnn.data.sources import find_source
-from mtdnn.data.tokenize import encode_texts, load_split
+from mtdnn.data.tokenize import Encoded, load_split
+from mtdnn.data.units import Texts
 from mtdnn.errors import ConfigError, DataError, faults_of, listed, unknown
 from mtdnn.evaluate import Evaluation, evaluate
+from mtdnn.heads.base import Head
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
 from mtdnn.optim import Precision, autocast_dtype
@@ -28,7 +32,18 @@ WINDOW = 4096  # rows that are sorted by length together
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 
 T = TypeVar("T")
-Texts = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one task reads of some texts.
+
+    :param columns: the head's numbers of each token of each row.
+    """
+
+    task: TaskDef
+    head: Head
+    columns: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -95,15 +110,17 @@ class Predictor:
 
     def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
-        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
-        if faults:
+        heads = {task.name: self.model.head(task.name) for task in tasks}
+        reading = [partial(texts_of, row, task, heads[task.name].read_text) for task in tasks for row in rows]
+        if faults := [fault for read in reading for fault in faults_of(read)]:
             raise DataError(listed(faults))
-        readers: dict[tuple[Texts, ...], list[TaskDef]] = {}
+        readers: dict[tuple[Hashable, tuple[Texts, ...]], list[TaskDef]] = {}
         for task in tasks:
-            readers.setdefault(tuple(texts_of(row, task) for row in rows), []).append(task)
+            texts = tuple(texts_of(row, task, heads[task.name].read_text) for row in rows)
+            readers.setdefault((heads[task.name].encoding, texts), []).append(task)
         found: list[dict[str, Any]] = [{} for _ in rows]
-        for texts, reading in readers.items():
-            for result, described in zip(found, self._described(texts, reading), strict=True):
+        for (_, texts), sharing in readers.items():
+            for result, described in zip(found, self._described(texts, sharing), strict=True):
                 result |= described
         return [{task.name: result[task.name] for task in tasks} for result in found]
 
@@ -114,26 +131,51 @@ class Predictor:
 
     @torch.inference_mode()
     def _described(self, texts: Sequence[Texts], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
-        """What each task's head says of each text, all from one encoding; rows of like length are encoded together."""
-        encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
-        ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+        """What each task's head says of each text, all from one encoding; texts of like length are encoded together."""
+        heads = [self.model.head(task.name) for task in tasks]
+        encoded = heads[0].encode(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
+        readings = [Reading(task, head, head.columns(encoded, texts)) for task, head in zip(tasks, heads, strict=True)]
+        starts = np.cumsum(encoded.num_rows) - encoded.num_rows
+        longest = np.maximum.reduceat([len(row) for row in encoded.input_ids], starts)
         found: list[dict[str, Any]] = [{} for _ in texts]
-        for chosen in batches_by_length([len(row) for row in ids], BATCH_TOKENS[self.model.device.type]):
-            rows = [ids[index] for index in chosen], [types[index] for index in chosen] if types else []
-            padded = pad_rows(*rows, pad_id=self.tokenizer.pad_token_id)
-            inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
-            with memory_for([self._batch(inputs_NT, tasks[0])], doing="predicting"), self._precision():
-                pooled_ND = self.model.pooled(inputs_NT)
-            for task in tasks:
-                batch, head = self._batch(inputs_NT, task), self.model.head(task.name)
-                for index, described in zip(chosen, head.describe_rows(head(pooled_ND, batch), batch), strict=True):
-                    found[index][task.name] = described
+        tokens = (longest * encoded.num_rows).tolist()  # padded, of all windows of a text
+        for chosen in batches_by_length(tokens, BATCH_TOKENS[self.model.device.type]):
+            rows = [row for i in chosen for row in range(starts[i], starts[i] + encoded.num_rows[i])]
+            inputs_NT = self._padded(encoded, rows)
+            batches = [self._batch(inputs_NT, each, rows, encoded.num_rows[chosen]) for each in readings]
+            batches = [replace(batch, texts=[[texts[i]] for i in chosen]) for batch in batches]
+            with memory_for(batches[:1], doing="predicting"), self._precision():
+                hidden = self._hidden(inputs_NT, readings)
+            for batch, each in zip(batches, readings, strict=True):
+                logits = each.head(hidden[each.head.reads_tokens], batch)
+                for index, described in zip(chosen, each.head.describe_rows(logits, batch), strict=True):
+                    found[index][each.task.name] = described
         return found
 
-    def _batch(self, inputs_NT: dict[str, torch.Tensor], task: TaskDef) -> Batch:
-        count = len(inputs_NT["input_ids"])
-        ones = torch.ones(count, dtype=torch.int64, device=self.model.device)
-        return Batch(task=task.name, uids=("",) * count, inputs_NT=inputs_NT, num_rows_U=ones)
+    def _padded(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, Tensor]:
+        types = encoded.token_type_ids
+        chosen = [encoded.input_ids[row] for row in rows], [types[row] for row in rows] if types else []
+        padded = pad_rows(*chosen, pad_id=self.tokenizer.pad_token_id)
+        return {name: value.to(self.model.device) for name, value in padded.items()}
+
+    def _hidden(self, inputs_NT: dict[str, Tensor], readings: Sequence[Reading]) -> dict[bool, Tensor]:
+        """One vector a row; and, where a head reads them (True), the states of all tokens: from one encoding."""
+        if not any(each.head.reads_tokens for each in readings):
+            return {False: self.model.pooled(inputs_NT)}
+        hidden_NTD = self.model.hidden(inputs_NT)
+        return {True: hidden_NTD, False: self.model.pooled_of(hidden_NTD, inputs_NT["attention_mask"])}
+
+    def _batch(
+        self, inputs_NT: dict[str, Tensor], reading: Reading, rows: Sequence[int], num_rows: np.ndarray
+    ) -> Batch:
+        own = {name: [values[row] for row in rows] for name, values in reading.columns.items()}
+        return Batch(
+            task=reading.task.name,
+            uids=("",) * len(num_rows),
+            inputs_NT=inputs_NT,
+            num_rows_U=torch.from_numpy(num_rows).to(self.model.device),
+            tokens_NT={name: value.to(self.model.device) for name, value in pad_columns(own).items()},
+        )
 
     def _precision(self) -> AbstractContextManager[None]:
         dtype = autocast_dtype(self.precision, self.model.device)
@@ -171,15 +213,19 @@ def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
     return ({**row.values, "place": row.place} for row in without_faults(rows, faults))
 
 
-def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
-    """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``."""
+def texts_of(row: Mapping[str, Any], task: TaskDef, read_text: Callable[[Any], str]) -> Texts:
+    """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``.
+
+    :param read_text: the head's own; ValueError where a value is no text.
+    """
     own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
     for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
-        if all(isinstance(row.get(column), str) for column in names.columns()):
-            for column in names.columns():
-                if not str(row[column]).strip():
+        with suppress(ValueError):
+            found = [read_text(row.get(column)) for column in names.columns()]
+            for column, text in zip(names.columns(), found, strict=True):
+                if not text.strip():
                     raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
-            return row[names.text_a], row[names.second] if names.second else None
+            return found[0], found[1] if names.second else None
     wanted = " or ".join(str(names.columns()) for names in own)
     here = [key for key in row if key != "place"]
     raise DataError(f"{row.get('place', 'row')}: task '{task.name}' reads {wanted}; the row has {here}")

@@ -165,6 +165,11 @@ class TaskDef(Strict):
     def label_names(self) -> tuple[str, ...]:
         return tuple(words[0] for words in self.label_words)
 
+    @property
+    def head_type(self) -> str:
+        """The head's name: the kind's, or that of another head for the same kind of task."""
+        return str(self.head.get("type", self.kind))
+
     def layout(self, name: str | None = None) -> Layout:
         """The layout called ``name``; without a name the first one that is there (generated, hub, files)."""
         names = (name,) if name else ("generated", "hub", "files")

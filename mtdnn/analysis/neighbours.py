@@ -18,6 +18,7 @@ from mtdnn.analysis.perturbed import batch_of, method_at, options_from, perturbe
 from mtdnn.analysis.words import Texts, WordTable, mean_of_word, read, spelled, vocabulary_words, word_table
 from mtdnn.data.rows import Faults
 from mtdnn.errors import ConfigError, DataError, unknown
+from mtdnn.heads.base import build_head
 from mtdnn.predictor import Predictor, file_rows, texts_of
 from mtdnn.tasks import TaskDef
 
@@ -139,4 +140,4 @@ def file_texts(path: Path, task: TaskDef) -> list[Texts]:
         raise DataError(f"{path}: no rows")
     if all("text_a" in row and "text_b" not in row for row in rows):
         return [(str(row["text_a"]), None) for row in rows]
-    return [texts_of(row, task) for row in rows]
+    return [texts_of(row, task, build_head(task).read_text) for row in rows]
