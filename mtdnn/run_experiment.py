@@ -1,11 +1,13 @@
 """``mtdnn run``, said in Python."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtdnn.config import find_experiment, load_experiment
 from mtdnn.experiment import Experiment
+from mtdnn.files import write_json_atomically
+from mtdnn.report.tables import lines, results_table
 from mtdnn.tasks import load_tasks, task_folder
 
 
@@ -30,4 +32,16 @@ def run(
     config = load_experiment(find_experiment(str(experiment)), overrides=settings)
     registry = load_tasks(task_folder(Path(task_defs) if task_defs else None))
     folder = Path(out) if out else Path("runs", config.name)
-    return Experiment(config, registry, out=folder, data_dir=Path(data_dir) if data_dir else None).run()
+    job = Experiment(config, registry, out=folder, data_dir=Path(data_dir) if data_dir else None)
+    try:
+        return job.run()
+    finally:
+        if job.worked_on is not None and (done := job.results()):
+            write_results(folder, done)
+
+
+def write_results(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Every cell's result as ``results.json``, and all metrics as a table, ``results.md``, in the run's folder."""
+    table = results_table(lines(results, all_metrics=True))
+    (folder / "results.md").write_text(table.markdown(), encoding="utf-8")
+    write_json_atomically(folder / "results.json", list(results))
