@@ -1,6 +1,6 @@
 """A shared encoder with one head per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -173,6 +173,28 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
                 layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * std)
                 if layer.bias is not None:
                     layer.bias.zero_()
+
+    def predict(self, task: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
+        """What the heads say of new texts, in their order, without dropout.
+
+        The tokenizer is the one in the folder from which ``from_pretrained`` read the model. For rows without end, or
+        another tokenizer: :class:`mtdnn.predictor.Predictor`.
+
+        :param task: one task, or several, which share one encoding.
+        :param rows: each a text, a pair of texts, or a mapping from a column's name to its text.
+        :return: of each row the label and probabilities, or score; by task where several were asked.
+        :raises ConfigError: when the model has no such task, or was not read from a folder.
+        :raises DataError: naming every row without the task's texts.
+        """
+        import mtdnn  # the package's own name for what stands above this module
+
+        training = self.training
+        try:
+            names = [task] if isinstance(task, str) else list(task)
+            found = list(mtdnn.Predictor.of(self.eval()).predict_rows(rows, tasks=names))
+        finally:
+            self.train(training)
+        return [each[task] for each in found] if isinstance(task, str) else found
 
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[head_key(task)])

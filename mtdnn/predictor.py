@@ -1,12 +1,12 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch, pad_columns, pad_rows
-from mtdnn.data.formats import READERS, numbered_lines, suffix_format
-from mtdnn.data.rows import Faults, Row, without_faults
+from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import Encoded, load_split
 from mtdnn.data.units import Texts
@@ -24,14 +23,14 @@ from mtdnn.evaluate import Evaluation, evaluate
 from mtdnn.heads.base import Head
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
+from mtdnn.new_texts import PLACE, NewTexts, texts_of, windows
 from mtdnn.optim import Precision, autocast_dtype
-from mtdnn.tasks import Inputs, TaskDef
+from mtdnn.tasks import TaskDef
 
-WINDOW = 4096  # rows that are sorted by length together
 # Of the rows that are encoded together, padding included: what stays in a processor's cache, and what fills a GPU.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-
-T = TypeVar("T")
+ALL = "all"
+TOKENIZERS: WeakKeyDictionary[MultiTaskModel, Any] = WeakKeyDictionary()  # of the models that were asked themselves
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,23 @@ class Predictor:
         check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=str(folder))
         return cls(model.to(device), tokenizer, precision)
 
+    @classmethod
+    def of(cls, model: MultiTaskModel) -> "Predictor":
+        """Of a model with the tokenizer that lies in the folder from which ``from_pretrained`` read it.
+
+        :raises ConfigError: when the model was not read from a folder.
+        :raises CheckpointError: when the tokenizer there is not the one that the model was trained with.
+        """
+        if (tokenizer := TOKENIZERS.get(model)) is None:
+            if not model.name_or_path:
+                raise ConfigError(
+                    "this model was not read from a folder that has its tokenizer; use Predictor(model, tokenizer)"
+                )
+            tokenizer = enc.load_tokenizer(model.name_or_path)
+            check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=model.name_or_path)
+            TOKENIZERS[model] = tokenizer
+        return cls(model, tokenizer)
+
     def task(self, name: str) -> TaskDef:
         if name not in self.model.task_defs:
             raise ConfigError(f"--task: {unknown('task of this model', name, self.model.task_defs)}")
@@ -95,29 +111,57 @@ class Predictor:
             raise DataError(f"task '{definition.name}': split '{split}' has no labels; use mtdnn predict")
         return found
 
-    def predict_file(self, path: Path, *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def tasks(self, names: Sequence[str] | None = None) -> list[TaskDef]:
+        """The definitions of the named tasks.
+
+        :param names: ``all`` are all that the model has a head for; None is its only one.
+        :raises ConfigError: when it has no head for one, or None was given and it has several.
+        """
+        known = self.model.task_defs
+        if names is None and len(known) > 1:
+            raise ConfigError(f"--task: the model has several: {', '.join(sorted(known))}; name some of them, or all")
+        if names is None or list(names) == [ALL]:
+            return list(known.values())
+        return [self.task(name.strip()) for name in names]
+
+    def predict_file(
+        self, path: Path, *, tasks: Sequence[str], format: str | None = None, bad_rows: BadRows = "stop"
+    ) -> Iterator[dict[str, Any]]:
         """One mapping per row of the file, in its order: each task's prediction. For any number of rows.
 
         Columns are named as in the task's definition (or ``text_a``, ``text_b``); a ``.txt`` file holds a text a line.
         In ranking every row is a candidate with a score of its own.
+
+        :param path: ``-`` is standard input.
+        :param format: as :meth:`mtdnn.new_texts.NewTexts.of_file` takes it.
+        :param bad_rows: ``skip`` leaves bad rows out; then every prediction has its row's ``place`` too.
+        :raises DataError: naming every bad row of a window, unless they are skipped.
         """
-        definitions = [self.task(name) for name in tasks]
-        faults = Faults()
-        for window in windows(file_rows(path, faults)):
-            faults.raise_if_any(str(path))
-            yield from self.predict(window, definitions)
-        faults.raise_if_any(str(path))
+        yield from self.predict_stream(NewTexts.of_file(path, self.tasks(tasks), format=format, bad_rows=bad_rows))
+
+    def predict_rows(self, rows: Iterable[Any], *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One mapping per row in memory, in their order: each task's prediction. For any number of rows.
+
+        :param rows: each a text, a pair of texts, or a mapping from a column's name to its text.
+        """
+        yield from self.predict_stream(NewTexts.of_memory(rows, self.tasks(tasks)))
+
+    def predict_stream(self, texts: NewTexts) -> Iterator[dict[str, Any]]:
+        """One mapping per row, in their order; a window of rows is held at a time."""
+        skips = texts.bad_rows == "skip"
+        for window in texts.windows():
+            for row, found in zip(window, self.predict(window, texts.tasks), strict=True):
+                yield {PLACE: row[PLACE], **found} if skips else found
 
     def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
-        heads = {task.name: self.model.head(task.name) for task in tasks}
-        reading = [partial(texts_of, row, task, heads[task.name].read_text) for task in tasks for row in rows]
-        if faults := [fault for read in reading for fault in faults_of(read)]:
+        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
+        if faults:
             raise DataError(listed(faults))
         readers: dict[tuple[Hashable, tuple[Texts, ...]], list[TaskDef]] = {}
         for task in tasks:
-            texts = tuple(texts_of(row, task, heads[task.name].read_text) for row in rows)
-            readers.setdefault((heads[task.name].encoding, texts), []).append(task)
+            texts = tuple(texts_of(row, task) for row in rows)
+            readers.setdefault((self.model.head(task.name).encoding, texts), []).append(task)
         found: list[dict[str, Any]] = [{} for _ in rows]
         for (_, texts), sharing in readers.items():
             for result, described in zip(found, self._described(texts, sharing), strict=True):
@@ -182,13 +226,6 @@ class Predictor:
         return torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def windows(rows: Iterable[T]) -> Iterator[list[T]]:
-    """:data:`WINDOW` at a time."""
-    waiting = iter(rows)
-    while window := list(islice(waiting, WINDOW)):
-        yield window
-
-
 def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[int]]:
     """Every row once, the longest first, as many together as ``num_tokens`` hold; one at least."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
@@ -197,35 +234,3 @@ def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[
         count = max(1, num_tokens // max(1, lengths[order[start]]))
         yield order[start : start + count]
         start += count
-
-
-def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
-    """The rows of a data file, each with its ``place``; a ``.txt`` file holds a ``text_a`` a line."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.suffix == ".txt":
-        rows: Iterable[Row] = (
-            Row(f"{path}:{line.number}", {"text_a": line.text.rstrip("\r\n")}, line.faults)
-            for line in numbered_lines(path, faults)
-        )
-    else:
-        rows = READERS[suffix_format(path)](path, faults)
-    return ({**row.values, "place": row.place} for row in without_faults(rows, faults))
-
-
-def texts_of(row: Mapping[str, Any], task: TaskDef, read_text: Callable[[Any], str]) -> Texts:
-    """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``.
-
-    :param read_text: the head's own; ValueError where a value is no text.
-    """
-    own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
-    for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
-        with suppress(ValueError):
-            found = [read_text(row.get(column)) for column in names.columns()]
-            for column, text in zip(names.columns(), found, strict=True):
-                if not text.strip():
-                    raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
-            return found[0], found[1] if names.second else None
-    wanted = " or ".join(str(names.columns()) for names in own)
-    here = [key for key in row if key != "place"]
-    raise DataError(f"{row.get('place', 'row')}: task '{task.name}' reads {wanted}; the row has {here}")

@@ -233,6 +233,14 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else inside.parent.parent / folder
 
 
+def task_folder(given: Path | None) -> Path | None:
+    """The folder that was given; else ``./task_defs`` where that is the user's own and not the shipped one."""
+    own = Path("task_defs")
+    if given is None and own.is_dir() and own.resolve() != shipped("task_defs").resolve():
+        return own
+    return given
+
+
 def load_tasks(folder: Path | None = None) -> TaskRegistry:
     """The shipped tasks, and those of ``folder`` on top of them."""
     return TaskRegistry([shipped("task_defs"), *([folder] if folder else [])])

@@ -9,13 +9,13 @@ import torch
 from mtdnn.cli.terminal import console, duration, table_of, tell
 from mtdnn.doctor import Diagnosis, total_seconds
 from mtdnn.experiment import Experiment
-from mtdnn.files import write_json_atomically
 from mtdnn.forecast import Forecast, forecast
 from mtdnn.label_savings import curve_of, savings
 from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
-from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
+from mtdnn.report.tables import HEADER, lines, shown_mean
+from mtdnn.run_experiment import write_results
 from mtdnn.step_profile import MEANING, StepProfile
 
 
@@ -114,8 +114,7 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     """The results table on the terminal, and in the run's folder as Markdown and JSON."""
     table = lines(results)
     console.print(table_of(HEADER, [line.cells() for line in table], title="mean ± sd over n seeds, x 100"))
-    (folder / "results.md").write_text(results_table(lines(results, all_metrics=True)).markdown(), encoding="utf-8")
-    write_json_atomically(folder / "results.json", list(results))
+    write_results(folder, results)
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {of} cells were trained now" if of else "nothing was left to train"
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")

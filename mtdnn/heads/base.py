@@ -38,7 +38,8 @@ class Head(nn.Module, ABC):
     chooses_rows: ClassVar[bool] = False
     constant_answer: ClassVar[bool] = True
 
-    def read_text(self, value: Any) -> str:
+    @classmethod
+    def read_text(cls, value: Any) -> str:
         """A text of a row; ValueError says what was expected."""
         if not isinstance(value, str):
             raise ValueError(f"expected text, got {value!r:.60}")

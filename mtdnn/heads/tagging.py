@@ -56,7 +56,8 @@ class TaggingHead(Head):
     def names(self) -> list[str]:
         return [words[0] for words in self.label_words]
 
-    def read_text(self, value: Any) -> str:
+    @classmethod
+    def read_text(cls, value: Any) -> str:
         if not isinstance(value, list):
             return super().read_text(value)
         for word in value:
