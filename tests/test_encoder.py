@@ -96,8 +96,8 @@ def test_native_pooling_is_berts_own_pooler():
 
 
 def test_a_family_without_a_native_pooler_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="'native' is not known for modernbert encoders; use mean or first"):
-        enc.Pooler(kind="native", hidden_size=8, model_type="modernbert")
+    with pytest.raises(ConfigError, match="'native' is not known for fnet encoders; use mean or first"):
+        enc.Pooler(kind="native", hidden_size=8, model_type="fnet")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ Shape suffixes: U = units, N = rows, D = hidden width.
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -16,12 +17,30 @@ from mtdnn.registry import Registry, build
 from mtdnn.tasks import TaskDef
 
 
+@dataclass(frozen=True)
+class StockHead:
+    """A head as transformers' sequence classifiers have it: dropout on the pooled vector, one linear layer.
+
+    :param output: the linear layer.
+    :param labels: the name of each of its outputs.
+    :param problem_type: as in transformers' configuration: what the outputs are, and so what a pipeline makes of them.
+    """
+
+    output: nn.Linear
+    labels: tuple[str, ...]
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"]
+
+
 class Head(nn.Module, ABC):
     """The layer on top of the shared encoder, and all that its kind of task means.
 
     Its options in YAML are its constructor's keyword arguments; ``hidden_size``, ``label_words``, ``score_range`` and
     ``groups`` are given by the task and the encoder to the heads that name them.
+
+    :cvar hub_task: what model hubs call this kind of task.
     """
+
+    hub_task: ClassVar[str] = "text-classification"
 
     @abstractmethod
     def parse(self, value: Any) -> float:
@@ -78,6 +97,10 @@ class Head(nn.Module, ABC):
     def copy_from(self, other: "Head", mapping: Mapping[str, str]) -> None:
         """Start from another task's head; ``mapping`` says which of its labels each of ours starts from."""
         raise ValueError(f"a {type(self).__name__} cannot start from another task's head")
+
+    def as_stock(self) -> StockHead:
+        """The same layer in transformers' own classes; ValueError when they have none."""
+        raise ValueError(f"transformers' sequence classifiers have no {type(self).__name__}")
 
 
 HEADS: Registry[type[Head]] = Registry("head", package="mtdnn.heads")

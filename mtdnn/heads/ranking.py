@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, Head
+from mtdnn.heads.base import HEADS, Head, StockHead
 from mtdnn.heads.labels import label_index
 from mtdnn.tasks import Groups
 
@@ -27,6 +27,8 @@ class RankingHead(Head):
     :param label_words: the words for wrong and for right, in this order.
     :param groups: what to do with groups that have no right answer, and how many candidates training keeps.
     """
+
+    hub_task = "text-ranking"
 
     def __init__(
         self,
@@ -113,6 +115,9 @@ class RankingHead(Head):
 
     def describe_rows(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         return [{"score": score} for score in logits.float().tolist()]
+
+    def as_stock(self) -> StockHead:
+        return StockHead(self.output, ("score",), "regression")
 
 
 def by_group(values_N: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
