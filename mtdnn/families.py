@@ -1,6 +1,8 @@
 """What is known of families of encoders: how each one's stock classifier is built, and which cannot be used."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import PretrainedConfig
 from transformers.models.auto.modeling_auto import (
@@ -22,6 +24,7 @@ class StockClassifier:
     :param output: the last layer's name in it.
     :param dropout_before: whether there is dropout before the dense layer.
     :param norm: the name of a layer norm after the activation; the dense layer then has no bias.
+    :param options: of its configuration, which make it so.
     """
 
     activation: str
@@ -29,20 +32,22 @@ class StockClassifier:
     output: str = "classifier"
     dropout_before: bool = False
     norm: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _head(activation: str) -> StockClassifier:
     return StockClassifier(activation, "classifier.dense", "classifier.out_proj", dropout_before=True)
 
 
+CLS_POOLING = {"classifier_pooling": "cls", "classifier_activation": "gelu", "classifier_bias": False}
 STOCK: dict[str, StockClassifier] = {
     "albert": StockClassifier("tanh", "albert.pooler"),
     "bert": StockClassifier("tanh", "bert.pooler.dense"),
     "camembert": _head("tanh"),
-    "deberta-v2": StockClassifier("gelu", "pooler.dense", dropout_before=True),
+    "deberta-v2": StockClassifier("gelu", "pooler.dense", dropout_before=True, options={"pooler_hidden_act": "gelu"}),
     "distilbert": StockClassifier("relu", "pre_classifier"),
     "electra": _head("gelu"),
-    "modernbert": StockClassifier("gelu", "head.dense", norm="head.norm"),
+    "modernbert": StockClassifier("gelu", "head.dense", norm="head.norm", options=CLS_POOLING),
     "mpnet": _head("tanh"),
     "roberta": _head("tanh"),
     "xlm-roberta": _head("tanh"),

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from mtdnn.errors import MAX_NAME, BusyError, CheckpointError, StorageError
+from mtdnn.errors import MAX_NAME, BusyError, CheckpointError, ConfigError, StorageError
 
 LOCK, HOLDER, MANIFEST = ".lock", ".holder.json", "manifest.json"
 # What reading a file of JSON or tensors that is not what it should be can raise.
@@ -89,6 +89,36 @@ def write_manifest(folder: Path, *, format: int) -> None:
     (folder / MANIFEST).write_text(_manifest(hashes, format), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         flush(path)
+
+
+def require_new(out: Path) -> None:
+    """ConfigError when something is at ``out`` already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out: {out} is there already; give another folder, or delete it")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``out`` when all went well and is gone when it did not.
+
+    :raises ConfigError: when something is there already.
+    :raises StorageError: when it cannot be written.
+    """
+    require_new(out)
+    out = out.resolve()
+    staged = out.with_name(f".staged-{out.name}")
+    try:
+        with writing(out):
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(parents=True)
+            yield staged
+            for path in [*staged.iterdir(), staged]:
+                flush(path)
+            if out.is_dir():
+                out.rmdir()
+            staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def add_to_manifest(folder: Path, name: str, text: str) -> None:
