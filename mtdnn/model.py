@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,8 @@ from mtdnn.errors import CheckpointError, ConfigError, MtdnnError, listed, unkno
 from mtdnn.families import OWN_TYPE
 from mtdnn.files import MANIFEST, verify_manifest
 from mtdnn.heads.base import Head, build_head, copy_head
+from mtdnn.hub_upload import upload
+from mtdnn.model_card import CARD, model_card
 from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
@@ -168,6 +171,33 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         """
         self.encoder.requires_grad_(not frozen)
         self.pooler.requires_grad_(not frozen)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        tokenizer: Any = None,
+        card: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Publish the model with its card; its address. :func:`mtdnn.interop.publish.publish` takes a run's folder.
+
+        :param repo_id: ``<account>/<name>``; made where it is not there.
+        :param tokenizer: that it was trained with, to lie beside it.
+        :param card: its text; by default one of the tasks alone.
+        :param private: of a repository that is made; by default as the account has it.
+        :param token: by default the one that ``hf auth login`` stored.
+        :raises ConfigError: when the hub cannot be reached or refuses it.
+        """
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            self.save_pretrained(folder)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+            text = card or model_card(list(self.task_defs.values()), name=repo_id)
+            (folder / CARD).write_text(text, encoding="utf-8")
+            return upload(folder, repo_id, private=private, token=token)
 
     def _set_head(self, task: TaskDef, head: Head) -> None:
         """The head and its definition, here and in what is saved."""

@@ -7,7 +7,7 @@ from support import ROOT
 LAYERS = [
     {"errors", "hub", "rng", "diagnostics", "tracking", "interruptions", "crash", "testing.corpus_words"},
     {"testing.corpus"},
-    {"registry", "yaml_files", "runner", "files", "distributed", "markdown"},
+    {"registry", "yaml_files", "runner", "files", "distributed", "markdown", "hub_upload"},
     {"schema", "metrics"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "families", "samplers"},
