@@ -180,8 +180,8 @@ def layers(encoder: PreTrainedModel) -> nn.ModuleList:
     stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         raise EncoderError(
-            f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings, and leave "
-            "activation_checkpointing out"
+            f"{type(encoder).__name__}: no list of {count} layers found (some share one layer's weights, as ALBERT's "
+            "do); use site: word or embeddings, and leave activation_checkpointing out"
         )
     return stacks[0]
 
