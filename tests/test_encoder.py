@@ -176,9 +176,7 @@ def test_other_encoders_are_let_through(kind, tmp_path):
 
 
 def test_layers_that_share_their_weights_are_no_sites():
-    with pytest.raises(
-        EncoderError, match=r"no list of 2 layers found .* use site: word or embeddings"
-    ):
+    with pytest.raises(EncoderError, match=r"no list of 2 layers found .* use site: word or embeddings"):
         toy_model("albert").run(toy_batch("nli"), sites=["layer:1"])
 
 

@@ -216,6 +216,25 @@ def test_a_task_may_have_any_name(toy, tmp_path):
     assert (tmp_path / "hf/model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("modernbert", {"norm_bias": True, "classifier_bias": True, "classifier_pooling": "mean", "norm_eps": 1e-3}),
+        ("deberta-v2", {"pooler_hidden_act": "tanh", "type_vocab_size": 2}),
+        ("bert", {"num_labels": 7, "problem_type": "multi_label_classification", "hidden_act": "relu"}),
+        ("roberta", {"type_vocab_size": 1}),
+    ],
+)
+def test_what_an_encoder_s_configuration_says_of_another_classifier_does_not_matter(family, options, tmp_path):
+    model = toy_model(family, pool="native", vocab_size=len(vocabulary()), pad_token_id=0, **options)
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    export_hf(tmp_path / "model", tmp_path / "hf", tasks=["nli"])
+    stock = pipeline("text-classification", model=str(tmp_path / "hf"), top_k=None, device=-1)
+    for scores, ours in zip(stock(PAIRS, truncation=True), answers(tmp_path / "model", "nli"), strict=True):
+        assert {each["label"]: each["score"] for each in scores} == pytest.approx(ours["probabilities"], abs=1e-6)
+
+
 @pytest.mark.realdata
 def test_the_real_small_encoder_exports_with_its_own_tokenizer(tmp_path):
     """all-MiniLM-L6-v2: BERT, whose classifier's dense layer is the checkpoint's own."""
