@@ -121,9 +121,12 @@ class CellFolder:
         """Write predictions and result."""
         for each in evaluations:
             write_lines(self.path / f"predictions-{each.task}-{each.split}.jsonl", each.rows())
-        facts = {"versions": versions(), "inputs": self.inputs, "changed": self._changes()}
-        write_json_atomically(self._result, {**result, **facts})
+        write_json_atomically(self._result, {**result, **self.facts()})
         self.tidy()
+
+    def facts(self) -> dict[str, Any]:
+        """What a result keeps beside what was measured."""
+        return {"versions": versions(), "inputs": self.inputs, "changed": self._changes()}
 
     def tidy(self) -> None:
         """Delete what a cell that is done no longer needs; a kill may have left it."""

@@ -23,23 +23,13 @@ from transformers.activations import ACT2FN
 
 from mtdnn.dropout import DropoutTape
 from mtdnn.errors import ConfigError, EncoderError, unknown
+from mtdnn.families import STOCK, check_usable
 from mtdnn.hub import hub_answers
 
 Pool = Literal["native", "mean", "first"]
 PACKAGE_PREFIX = "package:"
 TWICE = "embeddings_twice"
 UNREADABLE = (OSError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError)  # not there, damaged, or unsafe
-# How the family's stock classifier turns the first token into a vector: (dropout before, activation).
-NATIVE_POOLERS: dict[str, tuple[bool, str]] = {
-    "bert": (False, "tanh"),
-    "albert": (False, "tanh"),
-    "distilbert": (False, "relu"),
-    "electra": (True, "gelu"),
-    "deberta-v2": (True, "gelu"),
-    "mpnet": (True, "tanh"),
-    "roberta": (True, "tanh"),
-    "xlm-roberta": (True, "tanh"),
-}
 
 
 @dataclass(frozen=True)
@@ -68,21 +58,33 @@ class Pooler(nn.Module):
 
     ``native`` is the first token through a dense layer, as in the family's stock classifier; ``mean`` the mean over
     real tokens; ``first`` the first token as it is.
+
+    :param dropout: before the dense layer, where the family has it there.
+    :param norm_eps: of the layer norm behind it, where the family has one.
     """
 
-    def __init__(self, *, kind: Pool, hidden_size: int, model_type: str = "bert", dropout: float = 0.1):
+    def __init__(
+        self,
+        *,
+        kind: Pool,
+        hidden_size: int,
+        model_type: str = "bert",
+        dropout: float = 0.1,
+        norm_eps: float = 1e-5,
+    ):
         super().__init__()
         self.kind = kind
         if kind == "native":
-            if model_type not in NATIVE_POOLERS:
+            if model_type not in STOCK:
                 raise ConfigError(
                     f"encoder.pool: 'native' is not known for {model_type} encoders; use mean or first "
-                    f"(native: {', '.join(sorted(NATIVE_POOLERS))})"
+                    f"(native: {', '.join(sorted(STOCK))})"
                 )
-            before, activation = NATIVE_POOLERS[model_type]
-            self.before = nn.Dropout(dropout if before else 0.0)
-            self.dense = nn.Linear(hidden_size, hidden_size)
-            self.activation = ACT2FN[activation]
+            stock = STOCK[model_type]
+            self.before = nn.Dropout(dropout if stock.dropout_before else 0.0)
+            self.dense = nn.Linear(hidden_size, hidden_size, bias=stock.norm is None)
+            self.activation = ACT2FN[stock.activation]
+            self.norm = nn.LayerNorm(hidden_size, eps=norm_eps, bias=False) if stock.norm else nn.Identity()
 
     def forward(self, hidden_NTD: Tensor, mask_NT: Tensor) -> Tensor:
         if self.kind == "mean":
@@ -91,7 +93,7 @@ class Pooler(nn.Module):
         first_ND = hidden_NTD[:, 0]
         if self.kind == "first":
             return first_ND
-        return self.activation(self.dense(self.before(first_ND)))  # type: ignore[no-any-return]
+        return self.norm(self.activation(self.dense(self.before(first_ND))))  # type: ignore[no-any-return]
 
 
 def encoder_folder(path: str) -> str:
@@ -133,7 +135,10 @@ def _load(kind: Any, path: str, **kwargs: Any) -> Any:
 
 
 def load_config(path: str) -> PretrainedConfig:
-    return _load(AutoConfig, path)  # type: ignore[no-any-return]
+    """The architecture; EncoderError when it cannot be had, or is not an encoder."""
+    config: PretrainedConfig = _load(AutoConfig, path)
+    check_usable(config, where=f"encoder '{path}'")
+    return config
 
 
 def load_tokenizer(path: str) -> Any:
@@ -175,8 +180,8 @@ def layers(encoder: PreTrainedModel) -> nn.ModuleList:
     stacks = [m for m in encoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         raise EncoderError(
-            f"{type(encoder).__name__}: no list of {count} layers found; use site: word or embeddings, and leave "
-            "activation_checkpointing out"
+            f"{type(encoder).__name__}: no list of {count} layers found (some share one layer's weights, as ALBERT's "
+            "do); use site: word or embeddings, and leave activation_checkpointing out"
         )
     return stacks[0]
 
@@ -291,10 +296,13 @@ def hidden_of(tap: Tap) -> Tensor:
     return hidden
 
 
+def reads_types(encoder: PreTrainedModel) -> bool:
+    """Whether it tells the texts of a pair apart by token types."""
+    return bool(getattr(encoder.config, "type_vocab_size", 0) >= 2)
+
+
 def encode(encoder: PreTrainedModel, inputs_NT: Mapping[str, Tensor]) -> Tensor:
     """Last hidden states: (N, T, D)."""
-    wanted = inputs_NT
-    if getattr(encoder.config, "type_vocab_size", 0) < 2:
-        wanted = {name: value for name, value in inputs_NT.items() if name != "token_type_ids"}
+    wanted = {name: value for name, value in inputs_NT.items() if name != "token_type_ids" or reads_types(encoder)}
     hidden: Tensor = encoder(**wanted).last_hidden_state
     return hidden

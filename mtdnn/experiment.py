@@ -31,15 +31,17 @@ from mtdnn.errors import (
     unknown,
 )
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, writing
+from mtdnn.files import add_to_manifest, alone, write_json_atomically, write_lines, write_manifest, writing
 from mtdnn.heads.base import copy_head
 from mtdnn.interruptions import interruptions
 from mtdnn.methods import Methods, build_methods
 from mtdnn.metrics.base import METRICS
 from mtdnn.model import MODEL_FORMAT, MultiTaskModel, check_input, load_model
+from mtdnn.model_card import CARD
 from mtdnn.plan import Cell, plan_cells, train_config
 from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
+from mtdnn.run_card import run_card
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.task_faults import task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
@@ -315,6 +317,8 @@ class Experiment:
                 "wall_seconds": time.monotonic() - started,
             }
             if self.ranks.first:
+                if cell.stage.keeps_model and folder.model.is_dir():
+                    self.write_card(cell, {**result, **folder.facts()})
                 folder.finish(result, evaluations)
         self.ranks.wait()
 
@@ -413,6 +417,17 @@ class Experiment:
             write_manifest(staged, format=MODEL_FORMAT)
             shutil.rmtree(folder, ignore_errors=True)
             staged.rename(folder)
+
+    def write_card(self, cell: Cell, result: Mapping[str, Any]) -> None:
+        """The model's card, which tells its results, into the folder that is there since before they were known."""
+        text = run_card(
+            result,
+            [self.registry[task] for task in cell.tasks],
+            name=f"{self.config.name}: {cell}",
+            start=str(start) if (start := self.upstream(cell)) else None,
+            device=self.device,
+        )
+        add_to_manifest(self.folder(cell).model, CARD, text)
 
     def _cosine(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
         (task,) = cell.tasks

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from mtdnn.errors import MAX_NAME, BusyError, CheckpointError, StorageError
+from mtdnn.errors import MAX_NAME, BusyError, CheckpointError, ConfigError, StorageError
 
 LOCK, HOLDER, MANIFEST = ".lock", ".holder.json", "manifest.json"
 # What reading a file of JSON or tensors that is not what it should be can raise.
@@ -37,10 +37,15 @@ def write_json_atomically(path: Path, content: Any) -> None:
 
     :raises StorageError: when it cannot be written.
     """
+    write_text_atomically(path, as_json(content))
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """As :func:`write_json_atomically`, with text."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_name(f".{path.name}.{os.getpid()}")
-        write_json(staged, content)
+        staged.write_text(text, encoding="utf-8")
         flush(staged)
         staged.rename(path)
 
@@ -91,10 +96,51 @@ def require_space(folder: Path, num_bytes: int, *, purpose: str) -> None:
 def write_manifest(folder: Path, *, format: int) -> None:
     """``manifest.json`` with the SHA-256 of every file of a folder, and all of it on the disk."""
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    text = json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST).write_text(_manifest(hashes, format), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         flush(path)
+
+
+def require_new(out: Path) -> None:
+    """ConfigError when something is at ``out`` already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out: {out} is there already; give another folder, or delete it")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``out`` when all went well and is gone when it did not.
+
+    :raises ConfigError: when something is there already.
+    :raises StorageError: when it cannot be written.
+    """
+    require_new(out)
+    out = out.resolve()
+    staged = out.with_name(f".staged-{out.name}")
+    try:
+        with writing(out):
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir(parents=True)
+            yield staged
+            for path in [*staged.iterdir(), staged]:
+                flush(path)
+            if out.is_dir():
+                out.rmdir()
+            staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def add_to_manifest(folder: Path, name: str, text: str) -> None:
+    """Put one more file into a folder that has its manifest; wherever this ends, the folder fits the manifest there."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    write_text_atomically(folder / name, text)
+    hashes = {**manifest["files"], name: sha256(folder / name)}
+    write_text_atomically(folder / MANIFEST, _manifest(hashes, manifest["format"]))
+
+
+def _manifest(hashes: dict[str, str], format: int) -> str:
+    return json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
 
 
 def verify_manifest(folder: Path, *, format: int) -> None:
@@ -117,7 +163,11 @@ def verify_manifest(folder: Path, *, format: int) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(content), encoding="utf-8")
+
+
+def as_json(content: Any) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def flush(path: Path) -> None:

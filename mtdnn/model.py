@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -12,9 +13,12 @@ from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
 from mtdnn.data.tokenize import tokenizer_name
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.errors import CheckpointError, MtdnnError, listed
+from mtdnn.errors import CheckpointError, ConfigError, MtdnnError, listed, unknown
+from mtdnn.families import OWN_TYPE
 from mtdnn.files import MANIFEST, verify_manifest
 from mtdnn.heads.base import Head, build_head, copy_head
+from mtdnn.hub_upload import upload
+from mtdnn.model_card import CARD, model_card
 from mtdnn.passes import Perturbable
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
@@ -29,7 +33,7 @@ class MultiTaskConfig(PretrainedConfig):
     :param tokenizer: which one the model was trained with, as :func:`mtdnn.data.tokenize.tokenizer_name` says it.
     """
 
-    model_type = "mtdnn"
+    model_type = OWN_TYPE
 
     def __init__(
         self,
@@ -65,7 +69,11 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
             self.encoder.pooler = None
         dropout = getattr(inner, "hidden_dropout_prob", 0.1)
         self.pooler = enc.Pooler(
-            kind=config.pool, hidden_size=inner.hidden_size, model_type=inner.model_type, dropout=dropout
+            kind=config.pool,
+            hidden_size=inner.hidden_size,
+            model_type=inner.model_type,
+            dropout=dropout,
+            norm_eps=getattr(inner, "norm_eps", 1e-5),
         )
         self.reads_first_token = config.pool != "mean"
         self.heads = nn.ModuleDict(
@@ -134,8 +142,68 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
             return
         head = build_head(task, hidden_size=self.encoder.config.hidden_size).to(self.device)
         copy_head(old, head, {}, task=task.name, source="the checkpoint")
-        self.heads[head_key(task.name)] = head.train(self.training)
+        self._set_head(task, head)
+
+    def add_task(self, task: TaskDef, *, seed: int) -> None:
+        """Give the model a head for one more task, fresh from ``seed`` and the task's name; nothing else changes.
+
+        :raises ConfigError: when the model has a task of that name.
+        """
+        if task.name in self.task_defs:
+            raise ConfigError(f"task '{task.name}': the model has it already; drop it first, or rename the definition")
+        self._set_head(task, build_head(task, hidden_size=self.encoder.config.hidden_size))
+        self.reset_heads([task.name], seed=seed)
+
+    def drop_task(self, name: str) -> None:
+        """Take a task and its head out of the model; the others stay as they are.
+
+        :raises ConfigError: when there is no such task.
+        """
+        if name not in self.task_defs:
+            raise ConfigError(unknown("task of this model", name, self.task_defs))
+        del self.task_defs[name], self.heads[head_key(name)]
+        self.config.tasks = definitions(self.task_defs.values())
+
+    def freeze_shared(self, frozen: bool = True) -> None:
+        """Leave encoder and pooler out of training, so that only heads learn; ``False`` takes them in again.
+
+        This is a state of the model in memory; it is not saved.
+        """
+        self.encoder.requires_grad_(not frozen)
+        self.pooler.requires_grad_(not frozen)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        tokenizer: Any = None,
+        card: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Publish the model with its card; its address. :func:`mtdnn.interop.publish.publish` takes a run's folder.
+
+        :param repo_id: ``<account>/<name>``; made where it is not there.
+        :param tokenizer: that it was trained with, to lie beside it.
+        :param card: its text; by default one of the tasks alone.
+        :param private: of a repository that is made; by default as the account has it.
+        :param token: by default the one that ``hf auth login`` stored.
+        :raises ConfigError: when the hub cannot be reached or refuses it.
+        """
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            self.save_pretrained(folder)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+            text = card or model_card(list(self.task_defs.values()), name=repo_id)
+            (folder / CARD).write_text(text, encoding="utf-8")
+            return upload(folder, repo_id, private=private, token=token)
+
+    def _set_head(self, task: TaskDef, head: Head) -> None:
+        """The head and its definition, here and in what is saved."""
+        self.heads[head_key(task.name)] = head.to(device=self.device, dtype=self.dtype).train(self.training)
         self.task_defs[task.name] = task
+        self.config.tasks = definitions(self.task_defs.values())
 
     @torch.no_grad()
     def reset_all(self, *, seed: int) -> None:
@@ -161,7 +229,9 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
     def reset_pooler(self, *, seed: int, pretrained: nn.Module | None) -> None:
         """The pretrained pooler's weights where the family has one, else fresh ones."""
         dense = getattr(pretrained, "dense", pretrained)
-        if isinstance(dense, nn.Linear) and self.pooler.kind == "native":
+        if isinstance(pretrained, enc.Pooler) and self.pooler.kind == pretrained.kind == "native":
+            self.pooler.load_state_dict(pretrained.state_dict())
+        elif isinstance(dense, nn.Linear) and self.pooler.kind == "native":
             self.pooler.dense.load_state_dict(dense.state_dict())
         else:
             self._reset(self.pooler, Rng(f"{seed}/pooler").generator())
@@ -211,7 +281,11 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        hidden_NTD, head = enc.encode(self.encoder, batch.inputs_NT), self.head(batch.task)
+        return self.logits_of(enc.encode(self.encoder, batch.inputs_NT), batch)
+
+    def logits_of(self, hidden_NTD: Tensor, batch: Batch) -> Tensor:
+        """What the batch's task says of the last hidden states."""
+        head = self.head(batch.task)
         with torch.autocast(hidden_NTD.device.type, enabled=False):
             if head.reads_tokens:
                 return cast(Tensor, head(at_least_float32(hidden_NTD), batch))
@@ -245,8 +319,12 @@ def make_config(
     encoder: PretrainedConfig, tasks: Sequence[TaskDef], *, pool: enc.Pool, max_length: int
 ) -> MultiTaskConfig:
     """The model's configuration, with the tasks' definitions inside."""
-    definitions = {task.name: task.model_dump(mode="json", exclude={"folder"}) for task in tasks}
-    return MultiTaskConfig(encoder=encoder.to_dict(), pool=pool, tasks=definitions, max_length=max_length)
+    return MultiTaskConfig(encoder=encoder.to_dict(), pool=pool, tasks=definitions(tasks), max_length=max_length)
+
+
+def definitions(tasks: Iterable[TaskDef]) -> dict[str, dict[str, Any]]:
+    """What the configuration holds of each task, by name: all but the folder that it came from."""
+    return {task.name: task.model_dump(mode="json", exclude={"folder"}) for task in tasks}
 
 
 def load_model(folder: Path) -> MultiTaskModel:
@@ -298,3 +376,7 @@ def check_input(model: MultiTaskModel, tokenizer: Any, *, max_length: int, where
             f"{where}: the model was trained with rows of {model.config.encoder_max_length} tokens, encoder.max_length "
             f"is {max_length}; set it to the model's"
         )
+
+
+AutoConfig.register(OWN_TYPE, MultiTaskConfig, exist_ok=True)
+AutoModel.register(MultiTaskConfig, MultiTaskModel, exist_ok=True)

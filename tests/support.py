@@ -61,32 +61,24 @@ TAG = TaskDef.model_validate(
 READ = TaskDef.model_validate({**BASE, **PAIR, "name": "read", "kind": "span", "metrics": ["squad_f1", "exact_match"]})
 SAN = NLI.model_copy(update={"name": "san", "head": {"type": "san", "steps": 3}})
 TOKEN_TASKS = (TAG, READ, SAN)  # whose heads read tokens
+SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "bert": {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16},
-    "roberta": {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16},
+    "bert": SIZES,
+    "roberta": SIZES,
+    "xlm-roberta": SIZES,
     "distilbert": {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16},
-    "electra": {
-        "embedding_size": 4,
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    },
+    "electra": {**SIZES, "embedding_size": 4},
+    "albert": {**SIZES, "embedding_size": 4, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1},
+    "mpnet": SIZES,
     "deberta-v2": {
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
+        **SIZES,
         "relative_attention": True,
         "pos_att_type": ["p2c", "c2p"],
         "position_buckets": 4,
         "type_vocab_size": 0,
     },
     "modernbert": {
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
+        **SIZES,
         "attention_dropout": 0.1,
         "mlp_dropout": 0.1,
         "embedding_dropout": 0.1,
@@ -97,6 +89,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "sep_token_id": 2,
     },
 }
+LAYERED = [family for family in FAMILIES if family != "albert"]  # whose one layer is run again and again
 
 
 def toy_model(
@@ -109,7 +102,7 @@ def toy_model(
     **changes: Any,
 ) -> MultiTaskModel:
     """A tiny random model whose weights are large enough that its outputs differ from row to row."""
-    config = AutoConfig.for_model(family, vocab_size=20, **{**FAMILIES[family], **changes})
+    config = AutoConfig.for_model(family, **{"vocab_size": 20, **FAMILIES[family], **changes})
     model = MultiTaskModel(make_config(config, tasks, pool=pool, max_length=16))
     torch.manual_seed(7)
     with torch.no_grad():

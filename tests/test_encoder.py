@@ -2,23 +2,28 @@
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 import torch
-from support import FAMILIES, NLI, toy_batch, toy_model
+from support import FAMILIES, LAYERED, NLI, toy_batch, toy_model
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from mtdnn import encoder as enc
 from mtdnn import hub
+from mtdnn.data.batch import Batch, pad_rows
 from mtdnn.errors import ConfigError, EncoderError
 from mtdnn.model import MultiTaskModel
 from mtdnn.rng import Rng
 
 RNG = Rng("test")
 SITES = ["word", "embeddings", "layer:1", "layer:2"]
+PLACES = [(family, site) for family in FAMILIES for site in SITES if family in LAYERED or "layer" not in site]
+EAGER = ("deberta-v2", "mpnet")  # transformers has no other kernel for them
+ONE_TYPE = ("distilbert", "mpnet", "deberta-v2", "modernbert")  # by their configurations here
 
 
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "site"), PLACES)
 @pytest.mark.parametrize("dropout", ["replay", "off"])
 def test_a_perturbation_of_zero_gives_the_clean_logits_exactly(family, site, dropout):
     model, batch = toy_model(family).train(), toy_batch("nli")
@@ -28,8 +33,7 @@ def test_a_perturbation_of_zero_gives_the_clean_logits_exactly(family, site, dro
     assert torch.equal(again, clean.logits)
 
 
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "site"), PLACES)
 def test_a_perturbation_changes_the_logits_and_its_gradient_reaches_every_real_token(family, site):
     model, batch = toy_model(family).train(), toy_batch("nli")
     clean = model.run(batch, rng=RNG, sites=[site])
@@ -95,9 +99,90 @@ def test_native_pooling_is_berts_own_pooler():
     torch.testing.assert_close(ours, output.pooler_output)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_takes_the_fused_attention_where_it_has_one(family):
+    assert toy_model(family).encoder.config._attn_implementation == ("eager" if family in EAGER else "sdpa")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_on_the_right_changes_no_logits(family):
+    """A row alone, and the same row beside a longer one, with the family's own padding token."""
+    model = toy_model(family, pool="native", pad_token_id=0).eval()
+    short, long = [1, 5, 6, 2], [1, 7, 8, 9, 10, 11, 2]
+
+    def logits(*rows):
+        batch = Batch(task="nli", uids=(), inputs_NT=pad_rows(rows, [], pad_id=0), num_rows_U=torch.ones(len(rows)))
+        return model(batch)
+
+    torch.testing.assert_close(logits(short, long)[:1], logits(short), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_token_types_reach_the_families_that_have_them_and_no_other(family):
+    model, batch = toy_model(family, pool="native").eval(), toy_batch("nli")
+    swapped = {**batch.inputs_NT, "token_type_ids": 1 - batch.inputs_NT["token_type_ids"]}
+    same = torch.equal(model(batch), model(replace(batch, inputs_NT=swapped)))
+    assert same is (family in ONE_TYPE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_native_pooling_is_the_stock_classifiers_own(family):
+    """The stock classifier with our weights copied by hand, layer by layer, into where its own forward reads them."""
+    model, batch = toy_model(family, pool="native", pad_token_id=0).eval(), toy_batch("nli")
+    config = AutoConfig.for_model(**{**model.config.encoder, "num_labels": 3})
+    stock = AutoModelForSequenceClassification.from_config(config).eval()
+    getattr(stock, stock.base_model_prefix).load_state_dict(model.encoder.state_dict(), strict=False)
+    ours = [*model.pooler.parameters(), *model.head("nli").output.parameters()]
+    theirs = [
+        weight
+        for name, weight in stock.named_parameters()
+        if "pooler" in name or not name.startswith(f"{stock.base_model_prefix}.")
+    ]
+    in_order = sorted(theirs, key=lambda weight: len(weight) == 3)  # the last layer's after the others
+    with torch.no_grad():
+        for weight, value in zip(in_order, ours, strict=True):
+            weight.copy_(value)
+    wanted = (
+        batch.inputs_NT if family not in ONE_TYPE else {k: v for k, v in batch.inputs_NT.items() if "type" not in k}
+    )
+    torch.testing.assert_close(stock(**wanted).logits, model(batch))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("t5", "is a t5 model, an encoder with a decoder"),
+        ("gpt2", "is a gpt2 model, whose tokens see only those before them"),
+        ("xlnet", "is a xlnet model, whose tokens see only those before them"),
+        ("mtdnn", "is a multi-task model, not an encoder"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_with_the_reason(kind, message, tmp_path):
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match=message):
+        enc.load_config(str(tmp_path))
+
+
+def test_an_encoder_that_was_set_to_decode_is_refused(tmp_path):
+    AutoConfig.for_model("bert", is_decoder=True).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="see only those before them"):
+        enc.load_config(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["fnet", "camembert", "deberta", "mobilebert", "nystromformer", "squeezebert"])
+def test_other_encoders_are_let_through(kind, tmp_path):
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    assert enc.load_config(str(tmp_path)).model_type == kind
+
+
+def test_layers_that_share_their_weights_are_no_sites():
+    with pytest.raises(EncoderError, match=r"no list of 2 layers found .* use site: word or embeddings"):
+        toy_model("albert").run(toy_batch("nli"), sites=["layer:1"])
+
+
 def test_a_family_without_a_native_pooler_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="'native' is not known for modernbert encoders; use mean or first"):
-        enc.Pooler(kind="native", hidden_size=8, model_type="modernbert")
+    with pytest.raises(ConfigError, match="'native' is not known for fnet encoders; use mean or first"):
+        enc.Pooler(kind="native", hidden_size=8, model_type="fnet")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import FAMILIES, NLI, toy_batch, toy_model
+from support import LAYERED, NLI, toy_batch, toy_model
 
 from mtdnn.checkpoint import optimizer_parts, restore_optimizer
 from mtdnn.errors import ConfigError
@@ -111,7 +111,7 @@ def test_one_rate_makes_the_two_groups_of_decay_and_no_decay():
 LAYER = {"distilbert": "encoder.transformer.layer", "modernbert": "encoder.layers"}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LAYERED)
 def test_rates_fall_by_the_decay_from_the_heads_to_the_embeddings(family):
     model = small_model(family, spread=0.1)
     names = {weight: name for name, weight in model.named_parameters()}
@@ -169,7 +169,7 @@ FROZEN = {
 
 
 @pytest.mark.parametrize("site", FROZEN)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", LAYERED)
 def test_freezing_keeps_the_weights_up_to_the_site_and_trains_the_rest(family, site):
     model = small_model(family, spread=0.1)
     freeze(model, site)

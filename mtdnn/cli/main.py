@@ -12,6 +12,7 @@ from mtdnn.cli import (
     check,
     doctor,
     evaluate,
+    export,
     import_mtdnn,
     methods,
     predict,
@@ -34,6 +35,7 @@ app.command("doctor")(doctor.doctor)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("check")(check.check)
 app.command("submit")(submit.submit)
 app.command("import-mtdnn")(import_mtdnn.import_mtdnn)

@@ -5,7 +5,8 @@ Shape suffixes: U = units, N = rows, T = tokens, D = hidden width.
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -19,6 +20,20 @@ from mtdnn.registry import Registry, build
 from mtdnn.tasks import TaskDef
 
 
+@dataclass(frozen=True)
+class StockHead:
+    """A head as transformers' sequence classifiers have it: dropout on the pooled vector, one linear layer.
+
+    :param output: the linear layer.
+    :param labels: the name of each of its outputs.
+    :param problem_type: as in transformers' configuration: what the outputs are, and so what a pipeline makes of them.
+    """
+
+    output: nn.Linear
+    labels: tuple[str, ...]
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"]
+
+
 class Head(nn.Module, ABC):
     """The layer on top of the shared encoder, and all that its kind of task means.
 
@@ -29,6 +44,8 @@ class Head(nn.Module, ABC):
     :cvar token_columns: numbers of each token that :meth:`columns` makes and batches carry as ``tokens_NT``.
     :cvar keeps_texts: batches carry the rows' texts.
     :cvar chooses_rows: training may use only some of a unit's rows, each of which has then one target.
+    :cvar not_in_a_graph: why ``forward`` cannot be computed of hidden states and mask alone; empty where it can.
+    :cvar hub_task: what model hubs call this kind of task.
     :cvar constant_answer: the most frequent target, or their mean, is an answer that needs no model.
     """
 
@@ -36,6 +53,8 @@ class Head(nn.Module, ABC):
     token_columns: ClassVar[tuple[str, ...]] = ()
     keeps_texts: ClassVar[bool] = False
     chooses_rows: ClassVar[bool] = False
+    not_in_a_graph: ClassVar[str] = ""
+    hub_task: ClassVar[str] = "text-classification"
     constant_answer: ClassVar[bool] = True
 
     @classmethod
@@ -126,6 +145,10 @@ class Head(nn.Module, ABC):
     def copy_from(self, other: "Head", mapping: Mapping[str, str]) -> None:
         """Start from another task's head; ``mapping`` says which of its labels each of ours starts from."""
         raise ValueError(f"a {type(self).__name__} cannot start from another task's head")
+
+    def as_stock(self) -> StockHead:
+        """The same layer in transformers' own classes; ValueError when they have none."""
+        raise ValueError(f"transformers' sequence classifiers have no {type(self).__name__}")
 
 
 UNLABELLED = "unlabelled"

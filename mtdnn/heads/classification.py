@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, UNLABELLED, Head
+from mtdnn.heads.base import HEADS, UNLABELLED, Head, StockHead
 from mtdnn.heads.labels import copy_labels, label_counts, label_index
 
 
@@ -64,6 +64,9 @@ class ClassificationHead(Head):
         return [
             {"label": names[row.index(max(row))], "probabilities": dict(zip(names, row, strict=True))} for row in rows
         ]
+
+    def as_stock(self) -> StockHead:
+        return StockHead(self.output, tuple(words[0] for words in self.label_words), "single_label_classification")
 
     def copy_from(self, other: Head, mapping: Mapping[str, str]) -> None:
         if not isinstance(other, ClassificationHead):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, UNLABELLED, Head
+from mtdnn.heads.base import HEADS, UNLABELLED, Head, StockHead
 from mtdnn.heads.labels import label_counts, label_index
 from mtdnn.tasks import Groups
 
@@ -29,6 +29,7 @@ class RankingHead(Head):
     """
 
     chooses_rows = True
+    hub_task = "text-ranking"
 
     def __init__(
         self,
@@ -118,6 +119,9 @@ class RankingHead(Head):
 
     def describe_rows(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         return [{"score": score} for score in logits.float().tolist()]
+
+    def as_stock(self) -> StockHead:
+        return StockHead(self.output, ("score",), "regression")
 
 
 def by_group(values_N: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

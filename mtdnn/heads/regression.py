@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, Head
+from mtdnn.heads.base import HEADS, Head, StockHead
 
 QUANTILES = 5
 
@@ -74,3 +74,6 @@ class RegressionHead(Head):
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         return [{"score": score} for score in logits.float().tolist()]
+
+    def as_stock(self) -> StockHead:
+        return StockHead(self.output, ("score",), "regression")

@@ -37,6 +37,7 @@ class SanHead(ClassificationHead):
 
     reads_tokens = True
     token_columns = ("text",)
+    not_in_a_graph = "a san head reads which text each token is of, which is no input of an ONNX graph"
 
     def __init__(
         self,

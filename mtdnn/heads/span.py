@@ -46,6 +46,7 @@ class SpanHead(Head):
     token_columns = ("start", "end")
     keeps_texts = True
     constant_answer = False
+    hub_task = "question-answering"
 
     def __init__(
         self,

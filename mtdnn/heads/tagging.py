@@ -40,6 +40,7 @@ class TaggingHead(Head):
     token_columns = ("word",)
     keeps_texts = True
     constant_answer = False
+    hub_task = "token-classification"
 
     def __init__(
         self, *, hidden_size: int, label_words: tuple[tuple[str, ...], ...], is_pair: bool = False, dropout: float = 0.1

@@ -6,7 +6,6 @@ In the official network the encoder stands under ``bert.``, the head of the N-th
 token through that layer and tanh, dropout, one linear layer a task.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from mtdnn import encoder as enc
 from mtdnn.errors import CheckpointError, ConfigError, EncoderError, listed, unknown
+from mtdnn.files import new_folder, require_new
 from mtdnn.heads.labels import label_index
 from mtdnn.interop.official_checkpoint import FAMILIES, OfficialCheckpoint, read_official
 from mtdnn.model import MultiTaskModel, head_key, make_config
@@ -66,8 +66,7 @@ def import_checkpoint(
     :raises CheckpointError: with every tensor that is missing, unexpected or of another shape, and every head that does
         not fit its task.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out: {out} is there already; give another folder, or delete it")
+    require_new(out)
     wanted = heads_of(tasks, registry)
     official = read_official(file)
     config = encoder_config(official, encoder)
@@ -285,11 +284,7 @@ def _official_name(official: OfficialCheckpoint, number: int) -> str:
 
 
 def save_folder(model: MultiTaskModel, tokenizer: Any, out: Path) -> None:
-    """Write beside, rename: the folder is whole or not there."""
-    staged = out.with_name(f".staged-{out.name}")
-    shutil.rmtree(staged, ignore_errors=True)
-    model.save_pretrained(staged)
-    tokenizer.save_pretrained(staged)
-    if out.is_dir():
-        out.rmdir()
-    staged.rename(out)
+    """The model and its tokenizer; the folder is whole or not there."""
+    with new_folder(out) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)

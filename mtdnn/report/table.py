@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtdnn.errors import ConfigError
+from mtdnn.markdown import table
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -20,9 +21,6 @@ LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{sign: f"{{{sign}}}" for sign in "[]"},  # at the beginning of a row they would be an option of the one before
 }
-# Punctuation that Markdown reads: anywhere, at the edge of a word, before an entity's name; and what begins a block.
-MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
-BLOCK = re.compile(r"^(\d*)([#>+-]|(?<=\d)[.)])(?=\s)")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBERS = re.compile(r"[-+\d.,%±−() ]*")
 
@@ -42,9 +40,7 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        rule = ["---"] * len(self.header)
-        head, *body = ([in_markdown(cell) for cell in row] for row in [self.header, *self.rows])
-        return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *body])
+        return table(self.header, self.rows)
 
     def csv(self) -> str:
         file = io.StringIO()
@@ -74,17 +70,6 @@ def write_csv(table: Table, path: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"--out: {path} cannot be written: {error.strerror}; give another place") from error
     return path
-
-
-def in_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, in a heading or a cell."""
-    line = MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
-    return line.replace("<", "&lt;")
-
-
-def paragraph(text: str) -> str:
-    """Text that Markdown shows as it is, as a paragraph: no list, no quotation, no heading."""
-    return BLOCK.sub(r"\1\\\2", in_markdown(text))
 
 
 def in_csv(value: Any) -> Any:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 import mtdnn
 from mtdnn.errors import ConfigError
+from mtdnn.markdown import in_markdown, paragraph
 from mtdnn.report.figures import draw
 from mtdnn.report.sections.answers import calibration, confusion, examples
 from mtdnn.report.sections.curves import learning_curves, training_curves
@@ -19,7 +20,6 @@ from mtdnn.report.sections.results import differences, results
 from mtdnn.report.sections.transfer import transfer
 from mtdnn.report.study import Section, Study
 from mtdnn.report.svg import key, svg
-from mtdnn.report.table import in_markdown, paragraph
 from mtdnn.runs import read_runs
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (

@@ -74,14 +74,14 @@ PROTECTIONS = (
         (f"{MARKUP}the_page_holds_no_element_from_data",),
     ),
     Mutation(
-        "report/table.py",
+        "markdown.py",
         '.replace("<", "&lt;")',
         "",
         "S5: Markdown takes tags from data",
         (f"{MARKUP}markdown_holds_no_tag_link_or_image_from_data",),
     ),
     Mutation(
-        "report/table.py",
+        "markdown.py",
         r"[\\`*\[\]|~$]",
         r"[\\|~$]",
         "S5: Markdown takes links and images from data",

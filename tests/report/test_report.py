@@ -12,12 +12,13 @@ from report.made_run import LABELS, TRICKY, write_run
 from scipy import stats
 
 from mtdnn.errors import ConfigError, DataError
+from mtdnn.markdown import paragraph
 from mtdnn.report.comparison import against_first, compare_systems
 from mtdnn.report.figures import Curve, Panel
 from mtdnn.report.sections.curves import learning_curves
 from mtdnn.report.study import Study
 from mtdnn.report.svg import key, round_ticks, svg
-from mtdnn.report.table import Table, paragraph, write_csv
+from mtdnn.report.table import Table, write_csv
 from mtdnn.report.write import write_report
 from mtdnn.runs import read_run, read_runs
 from mtdnn.statistics import mcnemar
