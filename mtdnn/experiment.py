@@ -129,6 +129,7 @@ class Experiment:
         self.on_step, self.ranks, self.allowed = on_step, ranks, tuple(allowed)
         self.worked_on: list[Cell] | None = None
         self._inputs: dict[Path, dict[str, Any]] = {}
+        self._reads: dict[str, dict[str, dict[str, str]]] = {}
 
     def run(
         self, *, executor: Executor | None = None, chosen: Sequence[Cell] | None = None, threads: int | None = None
@@ -291,7 +292,16 @@ class Experiment:
             "fraction": cell.fraction,
             "seed": cell.seed,
             "upstream": digest(self.inputs(cell.upstream)) if cell.upstream else None,
+            **({"reads": reads} if (reads := self._reads_of(cell)) else {}),
         }
+
+    def _reads_of(self, cell: Cell) -> dict[str, dict[str, str]]:
+        """The hash of what each regularizer reads besides its options, such as a teacher's weights."""
+        key = digest(cell.stage.regularizers)
+        if key not in self._reads:
+            found = {name: each.regularizer.content() for name, each in self.methods(cell).regularizers.items()}
+            self._reads[key] = {name: content for name, content in found.items() if content}
+        return self._reads[key]
 
     def options(self, cell: Cell) -> TrainOptions:
         return train_options(train_config(self.config, cell))
