@@ -45,6 +45,11 @@ def write_json_atomically(path: Path, content: Any) -> None:
         staged.rename(path)
 
 
+def read_json(path: Path, *, default: Any) -> Any:
+    """The content of a file that :func:`write_json_atomically` wrote; ``default`` where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
+
+
 def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """JSON lines, whole or not at all; StorageError when they cannot be written."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")

@@ -8,7 +8,7 @@ LAYERS = [
     {"errors", "hub", "rng", "diagnostics", "tracking", "interruptions", "crash", "testing.corpus_words"},
     {"testing.corpus"},
     {"registry", "yaml_files", "runner", "files", "distributed"},
-    {"schema", "metrics"},
+    {"schema", "metrics", "trackers"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "samplers"},
     {"encoder", "heads"},
