@@ -247,18 +247,19 @@ def require_model(folder: Path) -> None:
         raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
 
 
-def saved_config(folder: Path) -> MultiTaskConfig:
-    """The configuration of a model that ``save_pretrained`` wrote; CheckpointError when there is none of ours."""
+def saved_config(folder: Path) -> tuple[MultiTaskConfig, list[TaskDef]]:
+    """The configuration and tasks of a model that ``save_pretrained`` wrote; CheckpointError when it is not ours."""
     require_model(folder)
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = found.get("model_type")
         config = MultiTaskConfig.from_dict(found)
+        tasks = [TaskDef.model_validate(definition) for definition in config.tasks.values()]
     except Exception as error:  # transformers raises many kinds for a damaged file
         raise CheckpointError(f"{folder}: config.json cannot be read: {str(error)[:300]}; train it anew") from error
     if kind != MultiTaskConfig.model_type:
         raise CheckpointError(f"{folder} holds a model of type {kind!r}, not one of ours; give a run's model folder")
-    return config
+    return config, tasks
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:

@@ -67,8 +67,8 @@ class Distillation(Regularizer):
         temperature: float = 1.0,
         form: Literal["sum", "mean"] = "sum",
     ):
-        if not teachers:
-            raise ValueError("teachers: name at least one model folder")
+        if not teachers or len(set(teachers)) < len(teachers):
+            raise ValueError(f"teachers: name at least one model folder, and each once, got {teachers}")
         if weight < 0 or (form == "mean" and weight > 1):
             raise ValueError(f"weight must be at least 0, and in the form mean at most 1, got {weight}")
         if not (temperature > 0 and math.isfinite(temperature)):
@@ -87,20 +87,22 @@ class Distillation(Regularizer):
     def check(self, tasks: Sequence[TaskDef], tokenizer: Any, *, max_length: int) -> None:
         known: dict[str, list[TaskDef]] = {}
         for path, folder in self._folders():
-            config = saved_config(folder)
+            config, known[path] = saved_config(folder)
             check_token_ids(config, tokenizer, max_length=max_length, where=f"{WHERE}: {path}")
-            known[path] = [TaskDef.model_validate(definition) for definition in config.tasks.values()]
         check_teachers(known, tasks)
 
     def begin(self, model: Perturbable, *, num_steps: int) -> None:
+        if not isinstance(model, MultiTaskModel):
+            raise ConfigError(
+                "distillation: teachers are known by the tasks of a multi-task model of ours; here is none"
+            )
         like = next(model.parameters())
         self._content = self.content()
         self._models = [frozen(load_model(folder), like=like) for _, folder in self._folders()]
-        if isinstance(model, MultiTaskModel):
-            models = zip(self.teachers, self._models, strict=True)
-            known = {path: list(each.task_defs.values()) for path, each in models}
-            if untaught := check_teachers(known, list(model.task_defs.values())):
-                log.warning("distillation: no teacher has a head for %s, which gets no term", ", ".join(untaught))
+        models = zip(self.teachers, self._models, strict=True)
+        known = {path: list(each.task_defs.values()) for path, each in models}
+        if untaught := check_teachers(known, list(model.task_defs.values())):
+            log.warning("distillation: no teacher has a head for %s, which gets no term", ", ".join(untaught))
 
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         assert self._models, "begin() loads the teachers"

@@ -153,7 +153,7 @@ PROTECTIONS = (
     ),
     Mutation(
         "model.py",
-        "if model.config.encoder_max_length != max_length:",
+        "if config.encoder_max_length != max_length:",
         "if False:",
         "C3: another length is used",
         (f"{LABELS}a_stage_does_not_start_from_a_model_of_another_length",),

@@ -11,10 +11,12 @@ from reference import distillation as reference
 from safetensors.torch import load_file, save_file
 from support import NLI, RANK, STS, TASKS, toy_batch, toy_model, untimed, write_toy_experiment
 from toy_reference import KINDS, RNG, Toy, assert_close, reference_weights
+from transformers import AutoModelForSequenceClassification
 
 from mtdnn.config import load_experiment
 from mtdnn.errors import CheckpointError, ConfigError, RunError
 from mtdnn.experiment import Experiment
+from mtdnn.interop.transformers import LogitsModel
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.distillation import Distillation
@@ -111,6 +113,7 @@ def test_a_task_without_a_teacher_gets_no_term_and_is_told_once(teachers, caplog
 def test_options_that_make_no_sense_are_refused():
     for options, message in (
         ({"teachers": []}, "name at least one model folder"),
+        ({"teachers": ["a", "a"]}, r"each once, got \['a', 'a'\]"),
         ({"teachers": ["a"], "weight": -1.0}, "weight must be at least 0"),
         ({"teachers": ["a"], "weight": 1.5, "form": "mean"}, "in the form mean at most 1"),
         ({"teachers": ["a"], "temperature": 0.0}, "temperature must be above 0"),
@@ -141,6 +144,14 @@ def test_a_teacher_with_other_labels_tokenizer_length_or_heads_is_refused_and_bo
     path.write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="holds a model of type 'bert', not one of ours"):
         check([STS])
+
+
+def test_a_model_without_tasks_is_refused(teachers):
+    config = toy_model().encoder.config
+    with pytest.raises(ConfigError, match="known by the tasks of a multi-task model"):
+        Distillation(teachers=teachers).begin(
+            LogitsModel(AutoModelForSequenceClassification.from_config(config)), num_steps=1
+        )
 
 
 TEACHER = """
