@@ -456,8 +456,8 @@ DISTILLATION = changes(
         "the student has no gradient",
     ),
     (
-        "self._soft(each, each.run(batch, dropout=False)",
-        "self._soft(each, model.run(batch, dropout=False)",
+        "self._soft(each, each.run(batch)",
+        "self._soft(each, model.run(batch)",
         "the student is its own teacher",
     ),
     ("if batch.task in each.task_defs]", "][:1]", "only the first teacher is asked"),

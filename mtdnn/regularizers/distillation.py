@@ -110,7 +110,7 @@ class Distillation(Regularizer):
         if not teachers:
             return clean.logits.new_zeros(())
         with torch.no_grad():
-            soft = average([self._soft(each, each.run(batch, dropout=False).logits, batch) for each in teachers])
+            soft = average([self._soft(each, each.run(batch).logits, batch) for each in teachers])
         values_U = divergence(soft, self._soft(model, clean.logits, batch), form="kl")
         if soft.values_U is None:
             values_U = self.temperature**2 * values_U
