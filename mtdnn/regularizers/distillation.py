@@ -82,7 +82,10 @@ class Distillation(Regularizer):
 
         :raises CheckpointError: when a folder holds no model.
         """
-        return {path: content_hash(folder) for path, folder in self._folders()}
+        try:
+            return {path: content_hash(folder) for path, folder in self._folders()}
+        except CheckpointError as error:
+            raise CheckpointError(f"{WHERE}: {error}") from error
 
     def check(self, tasks: Sequence[TaskDef], tokenizer: Any, *, max_length: int) -> None:
         known: dict[str, list[TaskDef]] = {}

@@ -17,6 +17,7 @@ from mtdnn.config import load_experiment
 from mtdnn.errors import CheckpointError, ConfigError, RunError
 from mtdnn.experiment import Experiment
 from mtdnn.interop.transformers import LogitsModel
+from mtdnn.method_docs import find_method
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.distillation import Distillation
@@ -139,11 +140,17 @@ def test_a_teacher_with_other_labels_tokenizer_length_or_heads_is_refused_and_bo
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer": "another one"}))
     with pytest.raises(CheckpointError, match="the model was trained with another one, and here is"):
         check([STS])
-    with pytest.raises(CheckpointError, match="nowhere: no model there"):
+    with pytest.raises(CheckpointError, match=r"distillation.teachers: .*nowhere: no model there"):
         Distillation(teachers=[str(tmp_path / "nowhere")]).content()
     path.write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="holds a model of type 'bert', not one of ours"):
         check([STS])
+
+
+def test_its_page_says_that_teachers_must_be_given():
+    method = find_method("distillation")
+    assert method.options == {"teachers": "required", "weight": 1.0, "temperature": 1.0, "form": "sum"}
+    assert set(method.option_texts) == set(method.options)
 
 
 def test_a_model_without_tasks_is_refused(teachers):
