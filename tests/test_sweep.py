@@ -141,6 +141,19 @@ def test_a_trial_that_fails_is_kept_with_its_reason_and_the_rest_goes_on(toy, tm
     assert found["best"]["overrides"] == ["train.learning_rate=0.001"]
 
 
+def test_values_that_are_refused_together_make_a_failed_trial(toy, tmp_path):
+    space = """
+space:
+  systems.plain.0.objective: {values: [{type: standard}, {type: freelb}]}
+  systems.plain.0.regularizers: {values: [[], [{type: smart}]]}
+"""
+    search = sweep(toy, tmp_path, space=space)
+    (objective, regularizers) = (search.space.space[key].texts[1] for key in search.space.space)
+    trial = search.trial(dict(zip(search.space.space, (objective, regularizers), strict=True)))
+    assert (trial.state.name, trial.value) == ("FAIL", None)
+    assert "smart cannot be combined with the objective freelb" in trial.user_attrs["error"]
+
+
 def test_a_sweep_without_any_score_and_one_that_no_trial_can_mend_end_with_the_reason(toy, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"(?s)none of 1 trials has a score: .*step "):
         sweep(toy, tmp_path / "nan", space="trials: 1\nspace: {train.learning_rate: {values: [1e30]}}").run()
