@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, Head
-from mtdnn.heads.labels import label_index
+from mtdnn.heads.base import HEADS, UNLABELLED, Head
+from mtdnn.heads.labels import label_counts, label_index
 from mtdnn.tasks import Groups
 
 RIGHT_OR_WRONG = (("0",), ("1",))
@@ -27,6 +27,8 @@ class RankingHead(Head):
     :param label_words: the words for wrong and for right, in this order.
     :param groups: what to do with groups that have no right answer, and how many candidates training keeps.
     """
+
+    chooses_rows = True
 
     def __init__(
         self,
@@ -75,8 +77,8 @@ class RankingHead(Head):
         """0/1 per candidate row: (N,), float32."""
         return torch.tensor([target for unit in targets for target in unit], dtype=torch.float32)
 
-    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        scores_N: Tensor = self.output(self.dropout(pooled_ND)).squeeze(-1)
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        scores_N: Tensor = self.output(self.dropout(hidden)).squeeze(-1)
         return scores_N
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -101,8 +103,11 @@ class RankingHead(Head):
     def decode(self, logits: Tensor, batch: Batch) -> list[list[float]]:
         return [scores.tolist() for scores in logits.float().split(batch.num_rows_U.tolist())]
 
-    def gold(self, targets: Sequence[float]) -> list[int]:
+    def gold(self, targets: Sequence[float], texts: Any = ()) -> list[int]:
         return [int(target) for target in targets]
+
+    def summary(self, targets: Sequence[float]) -> str:
+        return label_counts(targets, self.label_words) or UNLABELLED
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         groups = logits.float().split(batch.num_rows_U.tolist())

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from support import TASKS, toy_batch, toy_model
+from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 
 from mtdnn.registry import build, options_of
 from mtdnn.regularizers.base import REGULARIZERS
@@ -21,21 +21,22 @@ RNG = Rng("test")
 EVERY = [
     (name, preset) for name in REGULARIZERS.names() for preset in [None, *REGULARIZERS.get(name, where="").PRESETS]
 ]
-NAMES = [task.name for task in TASKS]
+ALL = (*TASKS, *TOKEN_TASKS)
+NAMES = [task.name for task in ALL]
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A model folder, for the methods that need one."""
     folder = tmp_path_factory.mktemp("teacher")
-    toy_model(spread=0.2).save_pretrained(folder)
+    toy_model(tasks=ALL, spread=0.2).save_pretrained(folder)
     return str(folder)
 
 
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize(("name", "preset"), EVERY)
 def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task, teacher):
-    model, batch = toy_model(num_hidden_layers=3).train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL, num_hidden_layers=3).train(), toy_batch(task)
     options = {"type": name} if preset is None else {"type": name, "preset": preset}
     if "teachers" in options_of(REGULARIZERS.get(name, where="")):
         options["teachers"] = [teacher]
@@ -63,7 +64,7 @@ def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, tas
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("dropout", ["replay", "off"])
 def test_the_penalty_at_a_perturbation_of_zero_is_exactly_zero(task, dropout, monkeypatch):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     smart = Smart(dropout=dropout)
     monkeypatch.setattr(
         Smart,
@@ -87,7 +88,7 @@ def test_independent_dropout_alone_makes_a_penalty(monkeypatch):
 
 @pytest.mark.parametrize("task", NAMES)
 def test_the_search_leaves_no_gradient_and_no_change_at_padding(task):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     smart = Smart(num_steps=2)
     delta = smart.perturbation(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG).delta_NTD
     assert all(weight.grad is None for weight in model.parameters())
