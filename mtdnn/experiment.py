@@ -45,6 +45,7 @@ from mtdnn.run_card import run_card
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.task_faults import task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
+from mtdnn.trackers import TrackedEvents, Trackers, check_trackers, flat_facts
 from mtdnn.tracking import Events
 from mtdnn.train_plan import Plan, TrainOptions, counted
 from mtdnn.trainer import Trainer
@@ -86,11 +87,19 @@ class CellWork:
     path: Path
     threads: int | None
     allowed: Sequence[str] = ()
+    trackers: Sequence[str] = ()
 
     def __call__(self) -> None:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        job = Experiment(self.config, self.registry, out=self.out, data_dir=self.data_dir, allowed=self.allowed)
+        job = Experiment(
+            self.config,
+            self.registry,
+            out=self.out,
+            data_dir=self.data_dir,
+            allowed=self.allowed,
+            trackers=self.trackers,
+        )
         (cell,) = (cell for cell in job.cells if cell.path == self.path)
         folder = job.folder(cell).path
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +118,7 @@ class Experiment:
     :param out: the run's folder, ``runs/<name>`` by default.
     :param ranks: this process among those that train each model together.
     :param allowed: keys in which work that is there may differ from the configuration (:class:`CellFolder`).
+    :param trackers: names of accelerate's trackers that are told what TensorBoard shows.
     """
 
     def __init__(
@@ -122,15 +132,18 @@ class Experiment:
         on_step: Callable[[Cell, int], None] | None = None,
         ranks: Ranks = ALONE,
         allowed: Sequence[str] = (),
+        trackers: Sequence[str] = (),
     ):
         check_experiment(config, registry)
+        check_trackers(trackers)
         self.config, self.registry, self.out = config, registry, out
         self.cells = plan_cells(config)
         self.data = DataStore(config, registry, data_dir=data_dir)
         self.device = device or own_device()
-        self.on_step, self.ranks, self.allowed = on_step, ranks, tuple(allowed)
+        self.on_step, self.ranks, self.allowed, self.trackers = on_step, ranks, tuple(allowed), tuple(trackers)
         self.worked_on: list[Cell] | None = None
         self._inputs: dict[Path, dict[str, Any]] = {}
+        self._reads: dict[str, dict[str, dict[str, str]]] = {}
 
     def run(
         self, *, executor: Executor | None = None, chosen: Sequence[Cell] | None = None, threads: int | None = None
@@ -159,7 +172,8 @@ class Experiment:
         def work(path: Path) -> Work:
             if place.alone:
                 return partial(self.run_cell, by_path[path])
-            return CellWork(self.config, self.registry, self.out, self.data.data_dir, path, threads, self.allowed)
+            own = (self.config, self.registry, self.out, self.data.data_dir)
+            return CellWork(*own, path, threads, self.allowed, self.trackers)
 
         failed, waiting = run_graph(needs, work, place)
         if failed:
@@ -294,7 +308,16 @@ class Experiment:
             "fraction": cell.fraction,
             "seed": cell.seed,
             "upstream": digest(self.inputs(cell.upstream)) if cell.upstream else None,
+            **({"reads": reads} if (reads := self._reads_of(cell)) else {}),
         }
+
+    def _reads_of(self, cell: Cell) -> dict[str, dict[str, str]]:
+        """The hash of what each regularizer reads besides its options, such as a teacher's weights."""
+        key = digest(cell.stage.regularizers)
+        if key not in self._reads:
+            found = {name: each.regularizer.content() for name, each in self.methods(cell).regularizers.items()}
+            self._reads[key] = {name: content for name, content in found.items() if content}
+        return self._reads[key]
 
     def options(self, cell: Cell) -> TrainOptions:
         return train_options(train_config(self.config, cell))
@@ -359,10 +382,20 @@ class Experiment:
             pad_id=self.data.tokenizer.pad_token_id,
             task_weights=cell.stage.task_weights,
             folder=self.folder(cell).checkpoint if keep else None,
-            events=Events(self.folder(cell).events) if keep and self.ranks.first else None,
+            events=self._events(cell) if keep and self.ranks.first else None,
             on_step=partial(self.on_step, cell) if self.on_step else None,
             ranks=self.ranks,
         )
+
+    def _events(self, cell: Cell) -> Events:
+        """Where the cell's training is shown."""
+        folder = self.folder(cell)
+        if not self.trackers:
+            return Events(folder.events)
+        facts = {"cell": str(cell), "tasks": ", ".join(cell.tasks), "fraction": cell.fraction, "seed": cell.seed}
+        options = {f"train.{name}": value for name, value in asdict(self.options(cell)).items()}
+        told = flat_facts({**facts, "encoder": self.config.encoder.path, **options})
+        return TrackedEvents(folder.events, Trackers(self.trackers, self.config.name, told, folder.path))
 
     def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
         train, counts = self.training_data(cell)

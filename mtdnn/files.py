@@ -50,6 +50,11 @@ def write_text_atomically(path: Path, text: str) -> None:
         staged.rename(path)
 
 
+def read_json(path: Path, *, default: Any) -> Any:
+    """The content of a file that :func:`write_json_atomically` wrote; ``default`` where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
+
+
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """JSON lines, whole or not at all; StorageError when they cannot be written."""
     write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

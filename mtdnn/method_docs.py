@@ -49,8 +49,9 @@ class Method:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Each option with its default."""
-        return {name: option.default for name, option in options_of(self.cls).items()}
+        """Each option with its default; ``required`` where there is none."""
+        options = options_of(self.cls).items()
+        return {name: "required" if option.default is option.empty else option.default for name, option in options}
 
     @property
     def presets(self) -> Mapping[str, Mapping[str, Any]]:

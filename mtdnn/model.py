@@ -1,5 +1,6 @@
 """A shared encoder with one head per task."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -332,8 +333,7 @@ def load_model(folder: Path) -> MultiTaskModel:
 
     :raises CheckpointError: when there is none, or it is damaged.
     """
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
+    require_model(folder)
     if (folder / MANIFEST).is_file():
         verify_manifest(folder, format=MODEL_FORMAT)
     try:
@@ -348,6 +348,27 @@ def load_model(folder: Path) -> MultiTaskModel:
     if wrong := sorted(map(str, [key for kind in UNFIT for key in found[kind]])):
         raise CheckpointError(f"{folder}: missing or unknown weights: {listed(wrong)}; train it anew")
     return cast(MultiTaskModel, model)
+
+
+def require_model(folder: Path) -> None:
+    """CheckpointError when a folder holds no model."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder}: no model there (config.json is missing); give a run's model folder")
+
+
+def saved_config(folder: Path) -> tuple[MultiTaskConfig, list[TaskDef]]:
+    """The configuration and tasks of a model that ``save_pretrained`` wrote; CheckpointError when it is not ours."""
+    require_model(folder)
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = found.get("model_type")
+        config = MultiTaskConfig.from_dict(found)
+        tasks = [TaskDef.model_validate(definition) for definition in config.tasks.values()]
+    except Exception as error:  # transformers raises many kinds for a damaged file
+        raise CheckpointError(f"{folder}: config.json cannot be read: {str(error)[:300]}; train it anew") from error
+    if kind != MultiTaskConfig.model_type:
+        raise CheckpointError(f"{folder} holds a model of type {kind!r}, not one of ours; give a run's model folder")
+    return config, tasks
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
@@ -368,12 +389,17 @@ def check_input(model: MultiTaskModel, tokenizer: Any, *, max_length: int, where
 
     A checkpoint that does not say on which is taken as it is.
     """
-    saved, given = model.config.tokenizer, tokenizer_name(tokenizer)
+    check_token_ids(model.config, tokenizer, max_length=max_length, where=where)
+
+
+def check_token_ids(config: MultiTaskConfig, tokenizer: Any, *, max_length: int, where: str) -> None:
+    """As :func:`check_input`, of a model's configuration alone."""
+    saved, given = config.tokenizer, tokenizer_name(tokenizer)
     if saved is not None and saved != given:
         raise CheckpointError(f"{where}: the model was trained with {saved}, and here is {given}; restore its own")
-    if model.config.encoder_max_length != max_length:
+    if config.encoder_max_length != max_length:
         raise CheckpointError(
-            f"{where}: the model was trained with rows of {model.config.encoder_max_length} tokens, encoder.max_length "
+            f"{where}: the model was trained with rows of {config.encoder_max_length} tokens, encoder.max_length "
             f"is {max_length}; set it to the model's"
         )
 

@@ -45,6 +45,10 @@ def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterato
         yield f"no validation split of {', '.join(cell.tasks)} to select the best checkpoint by; say train.select: last"
     encoder = architecture_of(config.encoder)
     methods = build_methods(cell.stage, where=cell.stage.name)
+    for name, attached in methods.regularizers.items():
+        tasks = [data.registry[task] for task in cell.tasks if attached.tasks is None or task in attached.tasks]
+        check = partial(attached.regularizer.check, tasks, data.tokenizer, max_length=config.encoder.max_length)
+        yield from (f"{name}: {fault}" for fault in faults_of(check))
     sites = {name: attached.regularizer.sites for name, attached in methods.regularizers.items()}
     sites["objective"] = methods.objective.sites
     frozen = train_config(config, cell).freeze

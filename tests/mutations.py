@@ -7,6 +7,7 @@ from pathlib import Path
 METHODS = "tests/test_methods_reference.py::test_"
 SMART = "tests/test_smart_reference.py::test_"
 REGULARIZERS = "tests/regularizers/test_regularizers.py"
+DISTILLED = "tests/regularizers/test_distillation.py::test_"
 OBJECTIVES = "tests/objectives/test_objectives.py"
 HEADS = "tests/heads/test_heads.py"
 DIVERGENCES = "tests/test_divergences.py"
@@ -437,6 +438,56 @@ BREGMAN = changes(
     ),
 )
 
+DISTILLATION = changes(
+    "regularizers/distillation.py",
+    [f"{DISTILLED}distillation_equals_the_reference_in_value_and_gradient"],
+    (
+        "divergence(soft, self._soft(model, clean.logits, batch)",
+        "divergence(self._soft(model, clean.logits, batch), soft",
+        "KL is reversed",
+    ),
+    ("self.temperature**2 * values_U", "self.temperature * values_U", "the loss is scaled by T, not by its square"),
+    ("log_probs_UK / temperature", "log_probs_UK * temperature", "the temperature sharpens"),
+    (".logsumexp(0) - math.log(len(outputs))", ".mean(0)", "log-probabilities are averaged, not probabilities"),
+    ("torch.stack(values).mean(0)", "torch.stack(values).sum(0)", "the teachers' scores are added"),
+    (
+        "values_U - model.loss(clean.logits, batch)",
+        "values_U + model.loss(clean.logits, batch)",
+        "the hard loss is added",
+    ),
+    ("return self.weight * values_U.mean()", "return values_U.mean()", "the weight is dropped"),
+    (
+        "self._soft(model, clean.logits, batch)",
+        "self._soft(model, clean.logits.detach(), batch)",
+        "the student has no gradient",
+    ),
+    (
+        "self._soft(each, each.run(batch)",
+        "self._soft(each, model.run(batch)",
+        "the student is its own teacher",
+    ),
+    ("if batch.task in each.task_defs]", "][:1]", "only the first teacher is asked"),
+    (
+        ".requires_grad_(False).eval()",
+        ".requires_grad_(False).train()",
+        "the teacher is in training mode",
+        f"{DISTILLED}a_student_that_answers_as_its_only_teacher_has_no_penalty_whatever_its_dropout",
+    ),
+    (
+        'form: Literal["sum", "mean"] = "sum"',
+        'form: Literal["sum", "mean"] = "mean"',
+        "the hard loss is taken away by default",
+        f"{DISTILLED}distillation_equals_the_reference_in_value_and_gradient",
+        f"{DISTILLED}a_student_that_answers_as_its_only_teacher_has_no_penalty_whatever_its_dropout",
+    ),
+    (
+        "if saved and sorted(saved) != sorted(here)",
+        "if False",
+        "another teacher is taken up",
+        f"{DISTILLED}a_changed_teacher_is_other_work_and_is_refused_where_work_is_half_done",
+    ),
+)
+
 RAPT = changes(
     "regularizers/rapt.py",
     [f"{METHODS}rapt_equals_the_reference"],
@@ -848,6 +899,7 @@ MUTATIONS = [
     *SMART_OWN,
     *LINEARIZATION,
     *BREGMAN,
+    *DISTILLATION,
     *RAPT,
     *R3F,
     *VAT,

@@ -15,7 +15,7 @@ def made(**options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": 1.0}, "'type' is missing; one of: bregman, r3f, rapt, smart, vat"),
+        ({"radius": 1.0}, "'type' is missing; one of: bregman, distillation, r3f, rapt, smart, vat"),
         ({"type": "smrt"}, r"unknown regularizer 'smrt'. Did you mean 'smart'\?"),
         ({"type": "smart", "raduis": 1.0}, r"unknown smart option 'raduis'. Did you mean 'radius'\?"),
         ({"type": "smart", "preset": "papr"}, r"unknown smart preset 'papr'. Did you mean 'paper'\?"),

@@ -19,6 +19,7 @@ from mtdnn.cli import (
     report,
     run,
     submit,
+    sweep,
     tasks,
 )
 from mtdnn.errors import MtdnnError
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("doctor")(doctor.doctor)
 app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)

@@ -32,6 +32,9 @@ def run(
     allow: Annotated[
         list[str], typer.Option(help="A key in which work that is there may differ, as train.epochs; repeatable.")
     ] = [],  # noqa: B006
+    track: Annotated[
+        list[str], typer.Option(help="Also show the training in wandb, mlflow, comet_ml, aim, ...; repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Train every stage, task, fraction and seed of an experiment that is not done yet."""
     from mtdnn.cli.show import print_plan, print_results
@@ -47,7 +50,7 @@ def run(
     folder = out or Path("runs", config.name)
     ranks = join_ranks()
     tasks = load_tasks(task_folder(task_defs))
-    job = Experiment(config, tasks, out=folder, data_dir=data_dir, ranks=ranks, allowed=allow)
+    job = Experiment(config, tasks, out=folder, data_dir=data_dir, ranks=ranks, allowed=allow, trackers=track)
     chosen = choose(
         job.cells,
         only=only,

@@ -23,6 +23,7 @@ from mtdnn.passes import Perturbable
 from mtdnn.regularizers.base import Regularizer
 from mtdnn.rng import Rng
 
+UID = "uid"
 Logits = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
 
 
@@ -33,14 +34,19 @@ def stock_logits(model: PreTrainedModel, inputs_NT: Mapping[str, Tensor]) -> Ten
 
 
 def as_batch(inputs: Mapping[str, Tensor]) -> Batch:
-    """A batch of ``input_ids``, ``attention_mask``, perhaps ``token_type_ids``, and ``labels``; padded on the right."""
-    inputs_NT = {name: value for name, value in inputs.items() if name != "labels"}
+    """A batch of ``input_ids``, ``attention_mask``, perhaps ``token_type_ids``, and ``labels``; padded on the right.
+
+    ``uid``, a whole number for each row, names the row: its noise is then the same in whatever batch it is. Without it
+    a row is named by its place in the batch.
+    """
+    inputs_NT = {name: value for name, value in inputs.items() if name not in ("labels", UID)}
     count = len(inputs_NT["input_ids"])
+    names = inputs[UID].tolist() if UID in inputs else range(count)
     if "attention_mask" not in inputs_NT:
         inputs_NT["attention_mask"] = torch.ones_like(inputs_NT["input_ids"])
     return Batch(
         task="",
-        uids=tuple(str(row) for row in range(count)),
+        uids=tuple(map(str, names)),
         inputs_NT=inputs_NT,
         num_rows_U=torch.ones(count, dtype=torch.long, device=inputs_NT["input_ids"].device),
         targets=inputs.get("labels"),
@@ -80,7 +86,7 @@ class LogitsModel(Perturbable):
 
 
 class RegularizedTrainer(Trainer):
-    """``transformers.Trainer`` with our regularizers beside the task's loss.
+    """``transformers.Trainer`` with our regularizers beside the task's loss; a column ``uid`` goes to :func:`as_batch`.
 
     :param regularizers: by name; the loss is the mean over the batch plus their penalties.
     :param logits: as for :class:`LogitsModel`.
@@ -98,7 +104,7 @@ class RegularizedTrainer(Trainer):
         if self.args.world_size > 1:
             raise ConfigError(f"RegularizedTrainer runs in one process, here there are {self.args.world_size}")
         self.model_accepts_loss_kwargs = False  # so that the Trainer divides by the accumulated batches itself
-        self._micro = (0, 0)
+        self._micro = (-1, 0)
         self.regularizers = regularizers
         self.passes = LogitsModel(model, logits=logits)
         self.add_callback(_Follow(self))
@@ -120,6 +126,11 @@ class RegularizedTrainer(Trainer):
                 each.penalty(self.passes, batch, clean, rng.at(name)) for name, each in self.regularizers.items()
             )
         return (loss, {"loss": loss, "logits": clean.logits}) if return_outputs else loss
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """The model's columns, and the one that names rows."""
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = list(dict.fromkeys([*(self._signature_columns or []), UID]))  # type: ignore[assignment]
 
     def _rng(self) -> Rng:
         """The source of randomness of this micro-batch."""

@@ -1,7 +1,7 @@
 """What a regularizer is, and the registry of regularizers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from mtdnn.data.batch import Batch
 from mtdnn.passes import Pass, Perturbable
 from mtdnn.registry import Registry
 from mtdnn.rng import Rng
+from mtdnn.tasks import TaskDef
 
 
 class Regularizer(ABC):
@@ -23,6 +24,16 @@ class Regularizer(ABC):
     def sites(self) -> tuple[str, ...]:
         """What the clean pass must record for :meth:`penalty`."""
         return ()
+
+    def content(self) -> dict[str, str]:
+        """A hash of everything that is read besides the options, by its place: with another one it is other work."""
+        return {}
+
+    def check(self, tasks: Sequence[TaskDef], tokenizer: Any, *, max_length: int) -> None:
+        """Called before anything is trained, with the tasks that the term is used for.
+
+        :raises MtdnnError: when it cannot be used with them or with this tokenizer.
+        """
 
     def begin(self, model: Perturbable, *, num_steps: int) -> None:
         """Called once, before the first step, with the stage's initial weights and its number of optimizer steps."""

@@ -1,25 +1,38 @@
 """Regularizers on stock models: the same numbers as on ours, and inside the HF Trainer."""
 
+import json
+
 import pytest
 import torch
 from datasets import Dataset
-from support import FAMILIES, NLI, STS, toy_batch
+from support import FAMILIES, NLI, STS, toy_batch, write_toy_data
 from toy_reference import RNG
 from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer, TrainingArguments
 
+from mtdnn.data.batch import make_batch, pad_rows
+from mtdnn.data.sources import find_source
+from mtdnn.data.tokenize import load_split
 from mtdnn.errors import ConfigError
+from mtdnn.heads.base import build_head
 from mtdnn.interop.transformers import LogitsModel, RegularizedTrainer, as_batch
 from mtdnn.model import MultiTaskModel, make_config
+from mtdnn.objectives.standard import Standard
+from mtdnn.regularizers.base import Attached
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.rapt import Rapt
 from mtdnn.regularizers.smart import Smart
+from mtdnn.samplers.round_robin import RoundRobin
+from mtdnn.tasks import load_tasks
+from mtdnn.testing.encoders import tiny_tokenizer
+from mtdnn.train_plan import TrainOptions
+from mtdnn.trainer import Trainer as OwnTrainer
 
 REGULARIZERS = [Smart(), Smart(site="word", num_steps=2), Smart(option="B"), Rapt(max_layer=2)]
 
 
-def stock(num_labels=3, family="bert"):
+def stock(num_labels=3, family="bert", vocab_size=20):
     torch.manual_seed(3)
-    config = AutoConfig.for_model(family, vocab_size=20, num_labels=num_labels, **FAMILIES[family])
+    config = AutoConfig.for_model(family, vocab_size=vocab_size, num_labels=num_labels, **FAMILIES[family])
     model = AutoModelForSequenceClassification.from_config(config)
     with torch.no_grad():
         for weight in (w for w in model.parameters() if w.dim() > 1):
@@ -109,6 +122,114 @@ def test_without_regularizers_it_is_the_stock_trainer(tmp_path):
     ours_ = losses_of(trainer_with(tmp_path / "ours", {}, without_dropout(stock())))
     theirs = losses_of(Trainer(without_dropout(stock()), arguments(tmp_path / "theirs"), train_dataset=rows()))
     assert ours_ == pytest.approx(theirs, rel=1e-5)
+
+
+STEPS, SEED, SIZE, RATE = 3, 5, 8, 1e-2
+
+
+def numbered_nli(folder):
+    """The toy pairs with numbers for names, tokenised: 24 units, three batches."""
+    write_toy_data(folder, rows=STEPS * SIZE)
+    path = folder / "nli-train.jsonl"
+    pairs = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**row, "uid": str(100 + n)}) + "\n" for n, row in enumerate(pairs)))
+    task = load_tasks(folder)["nli"]
+    return task, load_split(find_source(task, "train"), build_head(task), tiny_tokenizer(), max_length=32)
+
+
+def ours_in_float64(model, task, data, regularizers):
+    """Our loop over one task, and the loss of each step that it takes, penalties included."""
+    trainer = OwnTrainer(
+        without_dropout(ours(model, task)).double(),
+        {"nli": data},
+        {},
+        objective=Standard(),
+        regularizers={name: Attached(regularizer=each) for name, each in regularizers.items()},
+        sampler=RoundRobin(),
+        options=TrainOptions(
+            epochs=1, batch_size=SIZE, learning_rate=RATE, warmup=0.0, precision="fp32", select="last"
+        ),
+        seed=SEED,
+        pad_id=0,
+    )
+    order = [int(unit) for step in trainer.plan.epoch(0) for _, units in step for unit in units]
+    next_loss, losses = trainer.next_loss, []
+
+    def noting(*arguments):
+        losses.append(next_loss(*arguments))
+        return losses[-1]
+
+    trainer.next_loss = noting
+    trainer.run()
+    return trainer.model, order, [loss.item() for loss in losses]
+
+
+class Noting(RegularizedTrainer):
+    """Keeps each step's loss; the log has it in single precision."""
+
+    def compute_loss(self, *arguments, **options):
+        loss = super().compute_loss(*arguments, **options)
+        self.losses = [*getattr(self, "losses", []), loss.item()]
+        return loss
+
+
+def padded(rows):
+    ids, types = ([row[name] for row in rows] for name in ("input_ids", "token_type_ids"))
+    return {
+        **pad_rows(ids, types, pad_id=0),
+        "labels": torch.tensor([row["labels"] for row in rows]),
+        "uid": torch.tensor([row["uid"] for row in rows]),
+    }
+
+
+def theirs_in_float64(model, folder, task, data, order, regularizers):
+    """The HF Trainer over the same units in the same order."""
+    batch = make_batch(data, order, build_head(task), pad_id=0)
+    lengths = batch.mask_NT.sum(1).tolist()
+    rows = [
+        {
+            "input_ids": batch.inputs_NT["input_ids"][row, :length].tolist(),
+            "token_type_ids": batch.inputs_NT["token_type_ids"][row, :length].tolist(),
+            "labels": int(batch.targets[row]),
+            "uid": int(batch.uids[row]),
+        }
+        for row, length in enumerate(lengths)
+    ]
+    given = {"learning_rate": RATE, "weight_decay": 0.01, "max_grad_norm": 1.0, "seed": SEED}
+    trainer = Noting(
+        without_dropout(model).double(),
+        arguments(folder, max_steps=STEPS, train_sampling_strategy="sequential", **given),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=padded,
+        regularizers=regularizers,
+    )
+    trainer.train()
+    return trainer.model, trainer.losses
+
+
+def test_the_hf_trainer_with_the_adapter_and_our_loop_give_the_same_losses_for_three_steps(tmp_path):
+    task, data = numbered_nli(tmp_path)
+    start = stock(vocab_size=len(tiny_tokenizer()))
+    mine, order, losses = ours_in_float64(start, task, data, {"smart": Smart(weight=5.0), "bregman": Bregman()})
+    regularizers = {"smart": Smart(weight=5.0), "bregman": Bregman()}
+    model, others = theirs_in_float64(start, tmp_path / "hf", task, data, order, regularizers)
+    assert len(losses) == STEPS
+    assert others == pytest.approx(losses, rel=1e-12)
+    torch.testing.assert_close(model.classifier.weight, mine.head("nli").output.weight, rtol=1e-9, atol=1e-12)
+    words = [each.get_input_embeddings().weight for each in (model, mine.encoder)]
+    torch.testing.assert_close(*words, rtol=1e-9, atol=1e-12)
+    _, _, plain = ours_in_float64(stock(vocab_size=len(tiny_tokenizer())), task, data, {})
+    assert losses[0] > 1.001 * plain[0]
+
+
+def test_a_row_that_is_named_has_the_same_noise_in_every_batch():
+    ids = torch.randint(3, 20, (4, 6))
+    whole, part = (
+        as_batch({"input_ids": ids, "uid": torch.arange(4)}),
+        as_batch({"input_ids": ids[2:], "uid": torch.arange(2, 4)}),
+    )
+    assert whole.row_names[2:] == part.row_names == ["2/0", "3/0"]
+    assert "uid" not in whole.inputs_NT
 
 
 def test_accumulated_batches_are_averaged(tmp_path):

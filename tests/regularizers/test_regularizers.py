@@ -6,7 +6,7 @@ import pytest
 import torch
 from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 
-from mtdnn.registry import build
+from mtdnn.registry import build, options_of
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.perturbation import project, row_norm, row_rms, unit_step
@@ -25,11 +25,21 @@ ALL = (*TASKS, *TOKEN_TASKS)
 NAMES = [task.name for task in ALL]
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A model folder, for the methods that need one."""
+    folder = tmp_path_factory.mktemp("teacher")
+    toy_model(tasks=ALL, spread=0.2).save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize(("name", "preset"), EVERY)
-def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task):
+def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task, teacher):
     model, batch = toy_model(tasks=ALL, num_hidden_layers=3).train(), toy_batch(task)
     options = {"type": name} if preset is None else {"type": name, "preset": preset}
+    if "teachers" in options_of(REGULARIZERS.get(name, where="")):
+        options["teachers"] = [teacher]
     regularizer = build(REGULARIZERS, options, where="test")
     regularizer.begin(model, num_steps=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -38,7 +48,7 @@ def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, tas
         penalty = regularizer.penalty(model, batch, clean, RNG.at(step))
         assert penalty.shape == ()
         assert penalty.isfinite()
-        assert penalty >= 0
+        assert penalty >= (-model.loss(clean.logits, batch).mean() if getattr(regularizer, "form", "") == "mean" else 0)
         optimizer.zero_grad()
         (model.loss(clean.logits, batch).mean() + penalty).backward()
         assert all(weight.grad is None or weight.grad.isfinite().all() for weight in model.parameters())
