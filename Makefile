@@ -26,7 +26,7 @@ test-browser: $(VENV)/.browser
 # DeBERTa of transformers 5.17 calls torch.jit.script, of which torch 2.13 warns.
 test-lowest: $(VENV)-lowest/.test
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest --ignore tests/faults --ignore tests/browser \
-		-m "not slow and not realdata" -W "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
+		-m "not slow and not realdata" -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning'
 
 # Faults that are really done: kills, full disks, damaged files; the table at the end says what came of each.
 test-faults: $(VENV)/.test
