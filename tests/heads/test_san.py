@@ -127,5 +127,5 @@ def test_a_fresh_module_can_start_from_another_s():
 
 def test_a_checkpoint_with_another_head_for_the_task_is_refused():
     model = toy_model(tasks=(NLI,))
-    with pytest.raises(CheckpointError, match="trained as classification with .* the definition says san"):
+    with pytest.raises(CheckpointError, match=r"trained as classification with .* the definition says san"):
         model.with_tasks([SAN.model_copy(update={"name": "nli"})], seed=0)
