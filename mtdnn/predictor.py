@@ -1,7 +1,7 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -220,12 +220,20 @@ def texts_of(row: Mapping[str, Any], task: TaskDef, read_text: Callable[[Any], s
     """
     own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
     for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
-        with suppress(ValueError):
-            found = [read_text(row.get(column)) for column in names.columns()]
-            for column, text in zip(names.columns(), found, strict=True):
-                if not text.strip():
-                    raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
+        if all(row.get(column) is not None for column in names.columns()):
+            found = [text_of(row, column, read_text) for column in names.columns()]
             return found[0], found[1] if names.second else None
     wanted = " or ".join(str(names.columns()) for names in own)
     here = [key for key in row if key != "place"]
     raise DataError(f"{row.get('place', 'row')}: task '{task.name}' reads {wanted}; the row has {here}")
+
+
+def text_of(row: Mapping[str, Any], column: str, read_text: Callable[[Any], str]) -> str:
+    """A column's text; DataError where there is none."""
+    try:
+        text = read_text(row[column])
+    except ValueError as error:
+        raise DataError(f"{row.get('place', 'row')}: column '{column}': {error}") from error
+    if not text.strip():
+        raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
+    return text
