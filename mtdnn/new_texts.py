@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -135,12 +134,11 @@ def memory_row(number: int, row: Any) -> Row:
     return Row(place, {}, (Fault("", f"expected a text, a pair of texts or a mapping, got {row!r:.100}"),))
 
 
-def texts_in(row: Mapping[str, Any], task: TaskDef) -> list[tuple[str, str]] | None:
-    """The task's texts with their columns' names: the task's own, or ``text_a`` and ``text_b``; None without them."""
-    read_text = HEADS.get(task.kind, where=f"task '{task.name}': kind").read_text
+def names_in(row: Mapping[str, Any], task: TaskDef) -> Inputs | None:
+    """The names by which a row has the task's texts: the task's own, or ``text_a`` and ``text_b``."""
     for names in [*own_names(task), Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
-        with suppress(ValueError):
-            return [(column, read_text(row.get(column))) for column in names.columns()]
+        if all(row.get(column) is not None for column in names.columns()):
+            return names
     return None
 
 
@@ -149,19 +147,27 @@ def own_names(task: TaskDef) -> list[Inputs]:
 
 
 def text_faults(row: Mapping[str, Any], tasks: Sequence[TaskDef]) -> tuple[Fault, ...]:
-    """What keeps the tasks from their texts in a row: columns that are missing, and empty texts, each once."""
+    """What keeps the tasks from their texts in a row: columns that are missing, no text or empty, each once."""
     found: dict[Fault, None] = {}
     for task in tasks:
-        texts = texts_in(row, task)
-        if texts is None:
+        names = names_in(row, task)
+        if names is None:
             wanted = " or ".join(str(names.columns()) for names in own_names(task))
             here = [key for key in row if key != PLACE]
             found[Fault("", f"task '{task.name}' reads {wanted}; the row has {here}")] = None
             continue
-        for column, text in texts:
-            if not text.strip():
-                found[Fault(column, f"empty text {row[column]!r}")] = None
+        for column in names.columns():
+            try:
+                if not text_in(row, column, task).strip():
+                    found[Fault(column, f"empty text {row[column]!r}")] = None
+            except ValueError as error:
+                found[Fault(column, str(error))] = None
     return tuple(found)
+
+
+def text_in(row: Mapping[str, Any], column: str, task: TaskDef) -> str:
+    """A column's text as the task's kind reads it; ValueError where it is none."""
+    return HEADS.get(task.kind, where=f"task '{task.name}': kind").read_text(row[column])
 
 
 def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
@@ -169,8 +175,9 @@ def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
 
     :raises DataError: naming what is missing or empty.
     """
-    texts = texts_in(row, task)
-    if texts is None or not all(text.strip() for _, text in texts):
-        raise DataError(listed([f"{row.get(PLACE, 'row')}: {fault}" for fault in text_faults(row, [task])]))
-    (_, first), *second = texts
-    return first, second[0][1] if second else None
+    names = names_in(row, task)
+    faults = text_faults(row, [task])
+    if names is None or faults:
+        raise DataError(listed([f"{row.get(PLACE, 'row')}: {fault}" for fault in faults]))
+    first, *second = (text_in(row, column, task) for column in names.columns())
+    return first, second[0] if second else None

@@ -131,7 +131,7 @@ def test_a_row_without_its_text_is_refused_with_its_place(done, mtdnn, tmp_path)
     (tmp_path / "in.jsonl").write_text('{"text": ["two words"]}\n')
     code, _, err = mtdnn("predict", folder / JOINT / "model", tmp_path / "in.jsonl", "--task", TAGGING)
     assert code == 4
-    assert "in.jsonl:1" in err
+    assert "in.jsonl:1: column 'text': expected words without white space, got 'two words'" in err
 
 
 def test_the_report_has_their_results_and_no_row_of_a_constant_answer(done, mtdnn, tmp_path):

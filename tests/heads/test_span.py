@@ -1,5 +1,7 @@
 """Span extraction: windows, targets and answers; the loss against a float64 reference."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from heads.token_rows import batch_of, split_of, units_of
@@ -18,6 +20,10 @@ TEXT = "Anna bought the boat in Paris."
 ANSWER = {"text": ["Paris", "in Paris"], "answer_start": [24, 21]}
 ROWS = [{"a": "Where?", "b": TEXT, "label": ANSWER}]
 TOYS = [(4, 7), (0, 5), (4, 5)]
+WINDOWS = [
+    [[-1, 0, -1], [-1, 2, 4, -1], [-1, 6, 8, -1]],
+    [[-1, 1, -1], [-1, 3, 5, -1], [-1, 7, 9, -1]],
+]  # of "a b c d e"
 
 
 def read_with(**head):
@@ -212,10 +218,28 @@ def test_a_text_without_a_token_has_the_empty_answer():
 
 def test_training_takes_the_first_answer_and_evaluation_all(tmp_path):
     batch, head = batch_of(tmp_path, READ, ROWS), build_head(READ)
-    begins, stops = answer_places(batch.targets[:, 0], batch)
+    logits = logits_of(batch)
+    first = replace(batch, targets=batch.targets[:, :1])
+    last = replace(batch, targets=batch.targets[:, 1:])
+    assert head.loss(logits, batch) == head.loss(logits, first) != head.loss(logits, last)
     starts, ends = columns(batch)
+    begins, stops = answer_places(batch.targets[:, 0], batch)
     assert (starts[0, begins[0]], ends[0, stops[0]]) == (24, 29)
     assert head.gold([24, 29, 21, 29], batch.texts[0]) == ["Paris", "in Paris"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "places"),
+    [
+        ((2, 5), ([0, 1, 0], [0, 2, 0])),  # "b c", all of it in the second window
+        ((0, 3), ([0, 0, 0], [0, 0, 0])),  # "a b", cut off by the first window's end and the second one's start
+        ((4, 9), ([0, 0, 0], [0, 0, 0])),  # "c d e"
+    ],
+)
+def test_an_answer_that_a_window_cuts_off_is_not_its_target(answer, places):
+    batch = replace(toy_batch("read"), tokens_NT=pad_columns({"start": WINDOWS[0], "end": WINDOWS[1]}))
+    begins, stops = answer_places(torch.tensor(answer).expand(3, 2), batch)
+    assert (begins.tolist(), stops.tolist()) == places
 
 
 def test_a_fresh_head_can_start_from_another_tasks():

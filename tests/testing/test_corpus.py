@@ -19,6 +19,8 @@ FROZEN = {
     "similarity": "b6b16ca4eead",
     "answer_ranking": "ab98f8086035",
     "acceptability": "7d7bed4693aa",
+    "tagging": "1672453f8a50",
+    "reading": "b1cefd8851d7",
 }
 INFERENCE = {"everyday_nli": 1 / 3, "science_nli": 1 / 2}
 
@@ -124,6 +126,30 @@ def test_every_question_has_right_and_wrong_answers():
         groups[row["group"]].append(row["label"])
     assert len(groups) == 500
     assert all(1 <= labels.count("1") <= 2 and 3 <= len(labels) <= 6 for labels in groups.values())
+
+
+def test_every_word_has_a_label_in_iob2():
+    for row in corpus.rows("tagging", "train"):
+        assert len(row["text"].split()) == len(row["tags"])
+        for before, label in zip(["O", *row["tags"]], row["tags"], strict=False):
+            assert not label.startswith("I-") or before[2:] == label[2:]
+    counts = Counter(label for row in corpus.rows("tagging", "train") for label in row["tags"])
+    assert set(counts) == {"O", "B-PER", "B-PLACE", "I-PLACE", "B-TIME", "I-TIME"}
+
+
+def test_every_answer_stands_where_it_should_and_the_question_has_one():
+    rows = corpus.rows("reading", "train")
+    for row in rows:
+        texts, starts = row["answers"]["text"], row["answers"]["answer_start"]
+        assert all(row["context"].startswith(text, start) for text, start in zip(texts, starts, strict=True))
+        name = row["question"].split()[2]  # "Where did Anna ..."; "Who bought the boat?" names a thing
+        thing = row["question"].rstrip("?").split(" the ")[1]
+        facts = [fact for fact in row["context"].split(".") if f"the {thing}" in fact]
+        assert len(facts) == 1
+        assert texts[0] in facts[0]
+        assert row["question"].startswith("Who") or name in facts[0]
+    first = Counter(row["question"].split()[0] for row in rows)
+    assert max(first.values()) - min(first.values()) <= 1
 
 
 def test_scores_lie_between_0_and_5():
