@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,13 @@ class Graph(nn.Module):
         ones = torch.ones(tensors[0].shape[0], dtype=torch.int64)
         hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
         pooled_ND = self.model.pooled_of(hidden_NTD, inputs_NT["attention_mask"])
-        batches = (Batch(task=task, uids=(), inputs_NT=inputs_NT, num_rows_U=ones) for task in self.tasks)
-        return tuple(self.model.head(batch.task)(pooled_ND, batch) for batch in batches)
+        batches = [Batch(task=task, uids=(), inputs_NT=inputs_NT, num_rows_U=ones) for task in self.tasks]
+        return tuple(self._logits(hidden_NTD, pooled_ND, batch) for batch in batches)
+
+    def _logits(self, hidden_NTD: Tensor, pooled_ND: Tensor, batch: Batch) -> Tensor:
+        head = self.model.head(batch.task)
+        reads_tokens = getattr(head, "reads_tokens", False)  # heads of all hidden states say so
+        return cast(Tensor, head(hidden_NTD if reads_tokens else pooled_ND, batch))
 
 
 def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
@@ -85,8 +90,12 @@ def write_graph(trained: Trained, tasks: Sequence[TaskDef], path: Path) -> None:
                 verbose=False,
             )
         except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-            kind = trained.model.encoder.config.model_type
-            raise EncoderError(f"torch cannot export this {kind} model to ONNX: {str(error)[:300]}") from error
+            kind, told = trained.model.encoder.config.model_type, error.__cause__ or error
+            reason = " ".join(str(told).split())[:300]
+            raise EncoderError(
+                f"torch cannot export this {kind} model with the heads of {', '.join(names)} to ONNX: {reason}; "
+                "leave a head out with --task, or try --to hf"
+            ) from error
         without_places(program.model)
         program.save(path)
 
