@@ -73,31 +73,34 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
 
 def write_graph(trained: Trained, tasks: Sequence[TaskDef], path: Path) -> None:
     """Trace the model on a few rows and write the graph."""
+    names = [task.name for task in tasks]
+    try:
+        with quiet():
+            program = traced(trained, names)
+    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
+        kind, told = trained.model.encoder.config.model_type, error.__cause__ or error
+        reason = " ".join(str(told).split())[:300]
+        raise EncoderError(
+            f"torch cannot export this {kind} model with the heads of {', '.join(names)} to ONNX: {reason}; "
+            "leave a head out with --task, or try --to hf"
+        ) from error
+    without_places(program.model)
+    program.save(path)
+
+
+def traced(trained: Trained, names: Sequence[str]) -> Any:
+    """The graph as a ``torch.onnx.ONNXProgram``; its rows and tokens are free."""
     count, length = TRACED
     example = trained.rows(count=count, length=length)
-    names = [task.name for task in tasks]
-    graph = Graph(trained.model, tasks=names, inputs=trained.inputs).eval()
-    free = {0: "batch", 1: "length"}
-    with quiet():
-        try:
-            program: Any = torch.onnx.export(
-                graph,
-                tuple(example.values()),
-                dynamo=True,
-                input_names=trained.inputs,
-                output_names=names,
-                dynamic_shapes=(tuple(free for _ in example),),
-                verbose=False,
-            )
-        except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-            kind, told = trained.model.encoder.config.model_type, error.__cause__ or error
-            reason = " ".join(str(told).split())[:300]
-            raise EncoderError(
-                f"torch cannot export this {kind} model with the heads of {', '.join(names)} to ONNX: {reason}; "
-                "leave a head out with --task, or try --to hf"
-            ) from error
-        without_places(program.model)
-        program.save(path)
+    return torch.onnx.export(
+        Graph(trained.model, tasks=names, inputs=trained.inputs).eval(),
+        tuple(example.values()),
+        dynamo=True,
+        input_names=trained.inputs,
+        output_names=list(names),
+        dynamic_shapes=(tuple({0: "batch", 1: "length"} for _ in example),),
+        verbose=False,
+    )
 
 
 def without_places(graph: Any) -> None:
