@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SUDO := $(shell [ `id -u` = 0 ] || echo sudo)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-protections mutate bench lint clean
+.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-lowest test-protections mutate bench lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
@@ -21,6 +21,12 @@ test-fast: $(VENV)/.test
 # The report in headless Chromium; takes Debian's package where none is installed.
 test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest tests/browser
+
+# The fast tests with the lowest version of every dependency (constraints-lowest.txt), in an environment of their own.
+# DeBERTa of transformers 5.17 calls torch.jit.script, of which torch 2.13 warns.
+test-lowest: $(VENV)-lowest/.test
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest --ignore tests/faults --ignore tests/browser \
+		-m "not slow and not realdata" -W "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
 
 # Faults that are really done: kills, full disks, damaged files; the table at the end says what came of each.
 test-faults: $(VENV)/.test
@@ -59,10 +65,16 @@ $(VENV)/.test: $(VENV)/.python setup.cfg setup.py constraints.txt
 	$(PIP) --no-deps smart-pytorch vat-pytorch
 	touch $@
 
+$(VENV)-lowest/.test: setup.cfg setup.py constraints-lowest.txt
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --no-deps --requirement constraints-lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 $(VENV)/.browser: $(VENV)/.test
 	command -v chromium > /dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
 	$(PIP) --editable '.[test,browser]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(VENV)-lowest runs build dist *.egg-info

@@ -55,6 +55,11 @@ def name_of(row: Mapping[str, Any]) -> str:
     return "most frequent label" if "probabilities" in row else "mean score"
 
 
+def is_number(target: Any) -> bool:
+    """Whether a target is a number or, in a ranking group, numbers; labels of words and answers in words are not."""
+    return all(isinstance(one, int | float) for one in (target if isinstance(target, list) else [target]))
+
+
 def flat(targets: Sequence[Any]) -> list[float]:
     """Targets one by one, those of ranking groups too."""
     return [float(one) for each in targets for one in (each if isinstance(each, list) else [each])]

@@ -16,8 +16,6 @@ from mtdnn.repeats import repeats
 from mtdnn.task_faults import task_faults
 from mtdnn.tasks import TaskDef, TaskRegistry
 
-TARGETS_SHOWN = 6
-
 
 @dataclass(frozen=True)
 class SplitReport:
@@ -124,16 +122,5 @@ def _report(
         words=(int(median), int(long)),
         duplicates=sum(count - 1 for count in keys.values()),
         leaks=sum(count for key, count in keys.items() if key in held_out),
-        targets=_targets(task, units),
+        targets=build_head(task).summary([target for unit in units for target in unit.targets]),
     )
-
-
-def _targets(task: TaskDef, units: Sequence[Unit]) -> str:
-    """Counts of each label, or the range and mean of scores."""
-    values = [target for unit in units for target in unit.targets]
-    if not values:
-        return "unlabelled"
-    if not task.labels:
-        return f"{min(values):g} to {max(values):g}, mean {np.mean(values):.2f}"
-    counts = Counter(values).most_common(TARGETS_SHOWN)
-    return ", ".join(f"{task.label_names[int(value)]} {count}" for value, count in counts)

@@ -114,7 +114,7 @@ class DataStore:
         """The training units of a cell, and how many rows were left out why."""
         data, head = self.split(task, "train"), self.head(task)
         cut = data.for_training(head, seed=seed)
-        rows, kept = data.num_rows, cut.num_rows
+        rows, kept = data.num_examples, cut.num_examples
         allowed = np.fromiter(map(head.trainable, data.targets), bool, len(data))
         counts = {"rows": int(rows.sum()), "truncated": data.facts.truncated}
         if data.facts.counts.rejected:

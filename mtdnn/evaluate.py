@@ -75,7 +75,7 @@ def evaluate(
         decoded[index], described[index] = one, words
     targets = data.targets
     labelled = bool(len(data)) and bool(targets.sizes_U.all())
-    gold = [head.gold(each) for each in targets] if labelled else []
+    gold = [head.gold(each, texts) for each, texts in zip(targets, data.texts(), strict=True)] if labelled else []
     metrics = compute(task.metrics, decoded, gold) if labelled else {}
     counted = sum(map(head.trainable, targets))
     return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold, counted)

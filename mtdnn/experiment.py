@@ -201,7 +201,8 @@ class Experiment:
 
     def training_targets(self) -> dict[str, dict[str, float]]:
         """Each task's most frequent and mean target, of all its training rows."""
-        labelled = [task for task in self.config.tasks() if self.data.labelled(task, "train")]
+        tasks = [task for task in self.config.tasks() if self.data.head(task).constant_answer]
+        labelled = [task for task in tasks if self.data.labelled(task, "train")]
         return {task: Constant.of(flat(self.data.split(task, "train").targets)).facts() for task in labelled}
 
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:

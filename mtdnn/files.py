@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,22 @@ def write_text_atomically(path: Path, text: str) -> None:
         staged.rename(path)
 
 
-def write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """JSON lines, whole or not at all; StorageError when they cannot be written."""
+    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_text(path: Path, lines: Iterable[str]) -> None:
+    """Lines with their ends, whole or not at all; StorageError when they cannot be written."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path):
-        with staged.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        staged.replace(path)
+    try:
+        with writing(path):
+            with staged.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(lines)
+            staged.replace(path)
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -68,6 +76,8 @@ def writing(path: Path, *, num_bytes: int | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # who reads has had enough
+        raise
     except (OSError, SafetensorError) as error:
         needed = f"; {num_bytes:,} bytes are needed" if num_bytes is not None else ""
         raise StorageError(f"{path}: cannot be written: {error}{needed}") from error

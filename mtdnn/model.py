@@ -136,7 +136,7 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         :raises CheckpointError: when they are not.
         """
         saved, old = self.task_defs[task.name], self.head(task.name)
-        if (saved.kind, sorted(saved.label_names)) != (task.kind, sorted(task.label_names)):
+        if (saved.head_type, sorted(saved.label_names)) != (task.head_type, sorted(task.label_names)):
             check_labels(task, saved)
         if saved.label_names == task.label_names:
             return
@@ -244,6 +244,28 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
                 if layer.bias is not None:
                     layer.bias.zero_()
 
+    def predict(self, task: str | Sequence[str], rows: Iterable[Any]) -> list[dict[str, Any]]:
+        """What the heads say of new texts, in their order, without dropout.
+
+        The tokenizer is the one in the folder from which ``from_pretrained`` read the model. For rows without end, or
+        another tokenizer: :class:`mtdnn.predictor.Predictor`.
+
+        :param task: one task, or several, which share one encoding.
+        :param rows: each a text, a pair of texts, or a mapping from a column's name to its text.
+        :return: of each row the label and probabilities, or score; by task where several were asked.
+        :raises ConfigError: when the model has no such task, or was not read from a folder.
+        :raises DataError: naming every row without the task's texts.
+        """
+        import mtdnn  # the package's own name for what stands above this module
+
+        training = self.training
+        try:
+            names = [task] if isinstance(task, str) else list(task)
+            found = list(mtdnn.Predictor.of(self.eval()).predict_rows(rows, tasks=names))
+        finally:
+            self.train(training)
+        return [each[task] for each in found] if isinstance(task, str) else found
+
     def head(self, task: str) -> Head:
         return cast(Head, self.heads[head_key(task)])
 
@@ -259,9 +281,18 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        pooled_ND = self.pooled_of(enc.encode(self.encoder, batch.inputs_NT), batch.mask_NT)
-        with torch.autocast(pooled_ND.device.type, enabled=False):
-            return cast(Tensor, self.head(batch.task)(pooled_ND, batch))
+        hidden_NTD, head = enc.encode(self.encoder, batch.inputs_NT), self.head(batch.task)
+        with torch.autocast(hidden_NTD.device.type, enabled=False):
+            if head.reads_tokens:
+                return cast(Tensor, head(at_least_float32(hidden_NTD), batch))
+            return cast(Tensor, head(self.pooled_of(hidden_NTD, batch.mask_NT), batch))
+
+    def reads_first_alone(self, batch: Batch) -> bool:
+        return self.reads_first_token and not self.head(batch.task).reads_tokens
+
+    def hidden(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
+        """The last hidden states, in float32 or wider, for heads that read tokens: (N, T, D)."""
+        return at_least_float32(enc.encode(self.encoder, inputs_NT))
 
     def pooled(self, inputs_NT: Mapping[str, Tensor]) -> Tensor:
         """One vector per row, in float32 or wider, for any number of heads: (N, D)."""
@@ -316,15 +347,15 @@ def load_model(folder: Path) -> MultiTaskModel:
 
 
 def check_labels(task: TaskDef, saved: TaskDef | None) -> None:
-    """Refuse a checkpoint whose labels are not the task's, showing both."""
+    """Refuse a checkpoint whose labels or head are not the task's, showing both."""
     if saved is None:
         return
-    if (saved.kind, saved.label_names) != (task.kind, task.label_names):
-        same = (saved.kind, sorted(saved.label_names)) == (task.kind, sorted(task.label_names))
+    if (saved.head_type, saved.label_names) != (task.head_type, task.label_names):
+        same = (saved.head_type, sorted(saved.label_names)) == (task.head_type, sorted(task.label_names))
         remedy = "mtdnn evaluate --remap-labels reorders them" if same else "train anew or restore the definition"
         raise CheckpointError(
-            f"task '{task.name}': the checkpoint was trained as {saved.kind} with labels {list(saved.label_names)}, "
-            f"the definition says {task.kind} with {list(task.label_names)}; {remedy}"
+            f"task '{task.name}': the checkpoint was trained as {saved.head_type} with labels "
+            f"{list(saved.label_names)}, the definition says {task.head_type} with {list(task.label_names)}; {remedy}"
         )
 
 

@@ -45,7 +45,7 @@ class Perturbable(nn.Module):
 
     :ivar activation_checkpointing: the encoder's layers run again in the backward pass instead of keeping what they
         computed: the same bits in less memory and more time.
-    :ivar reads_first_token: of the last layer the first token alone is read.
+    :ivar reads_first_token: of the last layer the first token alone is read, unless a batch's task reads all.
     """
 
     encoder: PreTrainedModel
@@ -59,6 +59,10 @@ class Perturbable(nn.Module):
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """The task loss of each unit: (U,)."""
+
+    def reads_first_alone(self, batch: Batch) -> bool:
+        """Whether of the last layer the first token alone is read for this batch."""
+        return self.reads_first_token
 
     def width_at(self, site: str) -> int:
         """The width D of the hidden states at a site."""
@@ -89,9 +93,8 @@ class Perturbable(nn.Module):
             rng.generator() if rng else None, replay=replay.record.masks if replay else None, off=not dropout
         )
         recorded = rng is not None or replay is not None or not dropout
-        record = enc.Record(
-            masks=tape.masks, shortened=replay.record.shortened if replay else self._can_be_shortened([*sites, site])
-        )
+        shorten = self.reads_first_alone(batch) and can_be_shortened(self.encoder, [*sites, site])
+        record = enc.Record(masks=tape.masks, shortened=replay.record.shortened if replay else shorten)
         taping = tape if recorded else nullcontext()
         recording = enc.recording(self.encoder, sites, record, tape.masks)
         adding = enc.adding(self.encoder, site, delta_NTD)
@@ -125,12 +128,9 @@ class Perturbable(nn.Module):
         with precise, tape, resuming, self._running(clean.record.shortened, tape):
             return cast(Tensor, self(batch))
 
-    def _can_be_shortened(self, sites: Sequence[str]) -> bool:
-        return self.reads_first_token and can_be_shortened(self.encoder, sites)
-
     def shortening(self) -> AbstractContextManager[None]:
-        """While entered, the last layer computes what is read of it and no more."""
-        return self._reading(self._can_be_shortened([]))
+        """While entered, the last layer computes what is read for one vector a row and no more."""
+        return self._reading(self.reads_first_token and can_be_shortened(self.encoder, []))
 
     def _reading(self, shortened: bool) -> AbstractContextManager[None]:
         return first_token_alone(self.encoder) if shortened else nullcontext()

@@ -1,34 +1,48 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from mtdnn import encoder as enc
-from mtdnn.data.batch import Batch, pad_rows
-from mtdnn.data.formats import READERS, numbered_lines, suffix_format
-from mtdnn.data.rows import Faults, Row, without_faults
+from mtdnn.data.batch import Batch, pad_columns, pad_rows
+from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import find_source
-from mtdnn.data.tokenize import encode_texts, load_split
+from mtdnn.data.tokenize import Encoded, load_split
+from mtdnn.data.units import Texts
 from mtdnn.errors import ConfigError, DataError, faults_of, listed, unknown
 from mtdnn.evaluate import Evaluation, evaluate
+from mtdnn.heads.base import Head
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
+from mtdnn.new_texts import PLACE, NewTexts, texts_of, windows
 from mtdnn.optim import Precision, autocast_dtype
-from mtdnn.tasks import Inputs, TaskDef
+from mtdnn.tasks import TaskDef
 
-WINDOW = 4096  # rows that are sorted by length together
 # Of the rows that are encoded together, padding included: what stays in a processor's cache, and what fills a GPU.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+ALL = "all"
+TOKENIZERS: WeakKeyDictionary[MultiTaskModel, Any] = WeakKeyDictionary()  # of the models that were asked themselves
 
-T = TypeVar("T")
-Texts = tuple[str, str | None]
+
+@dataclass(frozen=True)
+class Reading:
+    """What one task reads of some texts.
+
+    :param columns: the head's numbers of each token of each row.
+    """
+
+    task: TaskDef
+    head: Head
+    columns: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,23 @@ class Predictor:
         tokenizer = enc.load_tokenizer(str(folder))
         check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=str(folder))
         return cls(model.to(device), tokenizer, precision)
+
+    @classmethod
+    def of(cls, model: MultiTaskModel) -> "Predictor":
+        """Of a model with the tokenizer that lies in the folder from which ``from_pretrained`` read it.
+
+        :raises ConfigError: when the model was not read from a folder.
+        :raises CheckpointError: when the tokenizer there is not the one that the model was trained with.
+        """
+        if (tokenizer := TOKENIZERS.get(model)) is None:
+            if not model.name_or_path:
+                raise ConfigError(
+                    "this model was not read from a folder that has its tokenizer; use Predictor(model, tokenizer)"
+                )
+            tokenizer = enc.load_tokenizer(model.name_or_path)
+            check_input(model, tokenizer, max_length=model.config.encoder_max_length, where=model.name_or_path)
+            TOKENIZERS[model] = tokenizer
+        return cls(model, tokenizer)
 
     def task(self, name: str) -> TaskDef:
         if name not in self.model.task_defs:
@@ -80,30 +111,60 @@ class Predictor:
             raise DataError(f"task '{definition.name}': split '{split}' has no labels; use mtdnn predict")
         return found
 
-    def predict_file(self, path: Path, *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def tasks(self, names: Sequence[str] | None = None) -> list[TaskDef]:
+        """The definitions of the named tasks.
+
+        :param names: ``all`` are all that the model has a head for; None is its only one.
+        :raises ConfigError: when it has no head for one, or None was given and it has several.
+        """
+        known = self.model.task_defs
+        if names is None and len(known) > 1:
+            raise ConfigError(f"--task: the model has several: {', '.join(sorted(known))}; name some of them, or all")
+        if names is None or list(names) == [ALL]:
+            return list(known.values())
+        return [self.task(name.strip()) for name in names]
+
+    def predict_file(
+        self, path: Path, *, tasks: Sequence[str], format: str | None = None, bad_rows: BadRows = "stop"
+    ) -> Iterator[dict[str, Any]]:
         """One mapping per row of the file, in its order: each task's prediction. For any number of rows.
 
         Columns are named as in the task's definition (or ``text_a``, ``text_b``); a ``.txt`` file holds a text a line.
         In ranking every row is a candidate with a score of its own.
+
+        :param path: ``-`` is standard input.
+        :param format: as :meth:`mtdnn.new_texts.NewTexts.of_file` takes it.
+        :param bad_rows: ``skip`` leaves bad rows out; then every prediction has its row's ``place`` too.
+        :raises DataError: naming every bad row of a window, unless they are skipped.
         """
-        definitions = [self.task(name) for name in tasks]
-        faults = Faults()
-        for window in windows(file_rows(path, faults)):
-            faults.raise_if_any(str(path))
-            yield from self.predict(window, definitions)
-        faults.raise_if_any(str(path))
+        yield from self.predict_stream(NewTexts.of_file(path, self.tasks(tasks), format=format, bad_rows=bad_rows))
+
+    def predict_rows(self, rows: Iterable[Any], *, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One mapping per row in memory, in their order: each task's prediction. For any number of rows.
+
+        :param rows: each a text, a pair of texts, or a mapping from a column's name to its text.
+        """
+        yield from self.predict_stream(NewTexts.of_memory(rows, self.tasks(tasks)))
+
+    def predict_stream(self, texts: NewTexts) -> Iterator[dict[str, Any]]:
+        """One mapping per row, in their order; a window of rows is held at a time."""
+        skips = texts.bad_rows == "skip"
+        for window in texts.windows():
+            for row, found in zip(window, self.predict(window, texts.tasks), strict=True):
+                yield {PLACE: row[PLACE], **found} if skips else found
 
     def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
         faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
         if faults:
             raise DataError(listed(faults))
-        readers: dict[tuple[Texts, ...], list[TaskDef]] = {}
+        readers: dict[tuple[Hashable, tuple[Texts, ...]], list[TaskDef]] = {}
         for task in tasks:
-            readers.setdefault(tuple(texts_of(row, task) for row in rows), []).append(task)
+            texts = tuple(texts_of(row, task) for row in rows)
+            readers.setdefault((self.model.head(task.name).encoding, texts), []).append(task)
         found: list[dict[str, Any]] = [{} for _ in rows]
-        for texts, reading in readers.items():
-            for result, described in zip(found, self._described(texts, reading), strict=True):
+        for (_, texts), sharing in readers.items():
+            for result, described in zip(found, self._described(texts, sharing), strict=True):
                 result |= described
         return [{task.name: result[task.name] for task in tasks} for result in found]
 
@@ -114,37 +175,55 @@ class Predictor:
 
     @torch.inference_mode()
     def _described(self, texts: Sequence[Texts], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
-        """What each task's head says of each text, all from one encoding; rows of like length are encoded together."""
-        encoded = encode_texts(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
-        ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+        """What each task's head says of each text, all from one encoding; texts of like length are encoded together."""
+        heads = [self.model.head(task.name) for task in tasks]
+        encoded = heads[0].encode(self.tokenizer, texts, max_length=self.model.config.encoder_max_length)
+        readings = [Reading(task, head, head.columns(encoded, texts)) for task, head in zip(tasks, heads, strict=True)]
+        starts = np.cumsum(encoded.num_rows) - encoded.num_rows
+        longest = np.maximum.reduceat([len(row) for row in encoded.input_ids], starts)
         found: list[dict[str, Any]] = [{} for _ in texts]
-        for chosen in batches_by_length([len(row) for row in ids], BATCH_TOKENS[self.model.device.type]):
-            rows = [ids[index] for index in chosen], [types[index] for index in chosen] if types else []
-            padded = pad_rows(*rows, pad_id=self.tokenizer.pad_token_id)
-            inputs_NT = {name: value.to(self.model.device) for name, value in padded.items()}
-            with memory_for([self._batch(inputs_NT, tasks[0])], doing="predicting"), self._precision():
-                pooled_ND = self.model.pooled(inputs_NT)
-            for task in tasks:
-                batch, head = self._batch(inputs_NT, task), self.model.head(task.name)
-                for index, described in zip(chosen, head.describe_rows(head(pooled_ND, batch), batch), strict=True):
-                    found[index][task.name] = described
+        tokens = (longest * encoded.num_rows).tolist()  # padded, of all windows of a text
+        for chosen in batches_by_length(tokens, BATCH_TOKENS[self.model.device.type]):
+            rows = [row for i in chosen for row in range(starts[i], starts[i] + encoded.num_rows[i])]
+            inputs_NT = self._padded(encoded, rows)
+            batches = [self._batch(inputs_NT, each, rows, encoded.num_rows[chosen]) for each in readings]
+            batches = [replace(batch, texts=[[texts[i]] for i in chosen]) for batch in batches]
+            with memory_for(batches[:1], doing="predicting"), self._precision():
+                hidden = self._hidden(inputs_NT, readings)
+            for batch, each in zip(batches, readings, strict=True):
+                logits = each.head(hidden[each.head.reads_tokens], batch)
+                for index, described in zip(chosen, each.head.describe_rows(logits, batch), strict=True):
+                    found[index][each.task.name] = described
         return found
 
-    def _batch(self, inputs_NT: dict[str, torch.Tensor], task: TaskDef) -> Batch:
-        count = len(inputs_NT["input_ids"])
-        ones = torch.ones(count, dtype=torch.int64, device=self.model.device)
-        return Batch(task=task.name, uids=("",) * count, inputs_NT=inputs_NT, num_rows_U=ones)
+    def _padded(self, encoded: Encoded, rows: Sequence[int]) -> dict[str, Tensor]:
+        types = encoded.token_type_ids
+        chosen = [encoded.input_ids[row] for row in rows], [types[row] for row in rows] if types else []
+        padded = pad_rows(*chosen, pad_id=self.tokenizer.pad_token_id)
+        return {name: value.to(self.model.device) for name, value in padded.items()}
+
+    def _hidden(self, inputs_NT: dict[str, Tensor], readings: Sequence[Reading]) -> dict[bool, Tensor]:
+        """One vector a row; and, where a head reads them (True), the states of all tokens: from one encoding."""
+        if not any(each.head.reads_tokens for each in readings):
+            return {False: self.model.pooled(inputs_NT)}
+        hidden_NTD = self.model.hidden(inputs_NT)
+        return {True: hidden_NTD, False: self.model.pooled_of(hidden_NTD, inputs_NT["attention_mask"])}
+
+    def _batch(
+        self, inputs_NT: dict[str, Tensor], reading: Reading, rows: Sequence[int], num_rows: np.ndarray
+    ) -> Batch:
+        own = {name: [values[row] for row in rows] for name, values in reading.columns.items()}
+        return Batch(
+            task=reading.task.name,
+            uids=("",) * len(num_rows),
+            inputs_NT=inputs_NT,
+            num_rows_U=torch.from_numpy(num_rows).to(self.model.device),
+            tokens_NT={name: value.to(self.model.device) for name, value in pad_columns(own).items()},
+        )
 
     def _precision(self) -> AbstractContextManager[None]:
         dtype = autocast_dtype(self.precision, self.model.device)
         return torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None)
-
-
-def windows(rows: Iterable[T]) -> Iterator[list[T]]:
-    """:data:`WINDOW` at a time."""
-    waiting = iter(rows)
-    while window := list(islice(waiting, WINDOW)):
-        yield window
 
 
 def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[int]]:
@@ -155,31 +234,3 @@ def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[
         count = max(1, num_tokens // max(1, lengths[order[start]]))
         yield order[start : start + count]
         start += count
-
-
-def file_rows(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
-    """The rows of a data file, each with its ``place``; a ``.txt`` file holds a ``text_a`` a line."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.suffix == ".txt":
-        rows: Iterable[Row] = (
-            Row(f"{path}:{line.number}", {"text_a": line.text.rstrip("\r\n")}, line.faults)
-            for line in numbered_lines(path, faults)
-        )
-    else:
-        rows = READERS[suffix_format(path)](path, faults)
-    return ({**row.values, "place": row.place} for row in without_faults(rows, faults))
-
-
-def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
-    """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``."""
-    own = [task.inputs, *(layout.inputs for layout in task.layouts() if layout.inputs)]
-    for names in [*own, Inputs(text_a="text_a", text_b="text_b" if task.inputs.second else None)]:
-        if all(isinstance(row.get(column), str) for column in names.columns()):
-            for column in names.columns():
-                if not str(row[column]).strip():
-                    raise DataError(f"{row.get('place', 'row')}: column '{column}': empty text {row[column]!r}")
-            return row[names.text_a], row[names.second] if names.second else None
-    wanted = " or ".join(str(names.columns()) for names in own)
-    here = [key for key in row if key != "place"]
-    raise DataError(f"{row.get('place', 'row')}: task '{task.name}' reads {wanted}; the row has {here}")

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mtdnn.data.units import Unit, pair_key
+from mtdnn.data.units import Texts, Unit, pair_key
 from mtdnn.errors import listed
 from mtdnn.tasks import TaskDef
 
 MOST_PLACES = 5  # of one text pair
-Texts = tuple[str, str | None]
+Target = tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Place:
     scope: str
     name: str
     texts: Texts
-    target: float | None
+    target: Target
 
 
 def repeats(task: TaskDef, split: str, units: Sequence[Unit]) -> list[str]:
@@ -44,11 +44,11 @@ def repeats(task: TaskDef, split: str, units: Sequence[Unit]) -> list[str]:
 def places(task: TaskDef, units: Sequence[Unit]) -> Iterator[Place]:
     for unit in units:
         for number, texts in enumerate(unit.texts):
-            target = unit.targets[number] if unit.targets else None
             if task.groups:
+                target = (unit.targets[number],) if unit.targets else None
                 yield Place(unit.uid, f"{unit.place} (group {unit.uid}, row {number + 1})", texts, target)
             else:
-                yield Place("", unit.place, texts, target)
+                yield Place("", unit.place, texts, tuple(unit.targets) or None)
 
 
 def ordered_key(row: Place) -> Hashable:
@@ -63,7 +63,7 @@ def alike(rows: Sequence[Place], key: Callable[[Place], Hashable]) -> list[list[
     return [each for each in found.values() if len(each) > 1]
 
 
-def targets(rows: Sequence[Place]) -> set[float | None]:
+def targets(rows: Sequence[Place]) -> set[Target]:
     return {row.target for row in rows}
 
 
@@ -79,7 +79,7 @@ def told(task: TaskDef, rows: Sequence[Place]) -> str:
     return f"  {'; '.join(shown)}{rest}"
 
 
-def target_name(task: TaskDef, target: float | None) -> str:
+def target_name(task: TaskDef, target: Target) -> str:
     if target is None:
         return "none"
-    return task.label_names[int(target)] if task.labels else f"{target:g}"
+    return ", ".join(task.label_names[int(each)] if task.labels else f"{each:g}" for each in target)

@@ -165,6 +165,11 @@ class TaskDef(Strict):
     def label_names(self) -> tuple[str, ...]:
         return tuple(words[0] for words in self.label_words)
 
+    @property
+    def head_type(self) -> str:
+        """The head's name: the kind's, or that of another head for the same kind of task."""
+        return str(self.head.get("type", self.kind))
+
     def layout(self, name: str | None = None) -> Layout:
         """The layout called ``name``; without a name the first one that is there (generated, hub, files)."""
         names = (name,) if name else ("generated", "hub", "files")
@@ -226,6 +231,14 @@ def shipped(folder: str) -> Path:
     """``task_defs`` or ``experiments`` as shipped: inside the installed package, or beside it in a checkout."""
     inside = Path(str(resources.files("mtdnn"))) / folder
     return inside if inside.is_dir() else inside.parent.parent / folder
+
+
+def task_folder(given: Path | None) -> Path | None:
+    """The folder that was given; else ``./task_defs`` where that is the user's own and not the shipped one."""
+    own = Path("task_defs")
+    if given is None and own.is_dir() and own.resolve() != shipped("task_defs").resolve():
+        return own
+    return given
 
 
 def load_tasks(folder: Path | None = None) -> TaskRegistry:

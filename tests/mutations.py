@@ -61,6 +61,12 @@ DIVERGENCE = changes(
     ("b_UK).sum(-1)", "b_UK).sum(0)", "the divergence is summed over the units"),
     ("b_UK).sum(-1)", "b_UK).mean(-1)", "the divergence is averaged over the outcomes"),
     ("F.log_softmax(logits_UK, dim=-1)", "F.log_softmax(logits_UK, dim=0)", "the softmax is over the units"),
+    ("/ counts_U.clamp_min(1.0)", "", "a unit's several distributions are summed"),
+    (
+        "return a.by_unit(TERMS[form](a_UK, b_UK).sum(-1))",
+        "return TERMS[form](a_UK, b_UK).sum(-1)",
+        "units are not told apart",
+    ),
     ("return 0.5 * (kl(", "return (kl(", "Jensen-Shannon is not halved"),
     ("torch.tensor(2.0", "torch.tensor(1.0", "Jensen-Shannon's mixture is the sum of both"),
     ("kl(a_UK, mixture_UK)", "kl(mixture_UK, a_UK)", "one KL of Jensen-Shannon is reversed"),
@@ -326,7 +332,7 @@ SMART_OWN = changes(
         OFFICIAL_LATER,
     ),
     ("- 1.0 + OFFICIAL_GUARD).log()", "- 1.0).log()", "the log-odds' second guard is dropped", OFFICIAL_LATER),
-    ("return (2.0 * p_UK", "return (p_UK", "the official inner loss is halved", OFFICIAL_LATER),
+    ("by_unit((2.0 * p_UK", "by_unit((p_UK", "the official inner loss is halved", OFFICIAL_LATER),
     ("(2.0 * p_UK * (", "(2.0 * y_UK * (", "the official inner loss weighs by the clean side", OFFICIAL_LATER),
     (
         "- _log_odds(y_UK))).sum(-1)",
@@ -652,16 +658,96 @@ CLASSIFICATION = changes(
     [HEADS],
     ("return F.cross_entropy(", "return -F.cross_entropy(", "the cross-entropy has the wrong sign"),
     ("at_least_float32(logits), batch.targets", "logits, batch.targets", "the loss of bf16 logits is bf16"),
-    ("self.output(self.dropout(pooled_ND))", "self.output(pooled_ND)", "the head has no dropout"),
-    ("self.output(self.dropout(pooled_ND))", "self.dropout(self.output(pooled_ND))", "dropout comes after the layer"),
+    ("self.output(self.dropout(hidden))", "self.output(hidden)", "the head has no dropout"),
+    ("self.output(self.dropout(hidden))", "self.dropout(self.output(hidden))", "dropout comes after the layer"),
     ("logits.argmax(-1).tolist()", "logits.argmin(-1).tolist()", "the prediction is the least likely class"),
     ("row.index(max(row))", "row.index(min(row))", "people are told the least likely class"),
+)
+
+LABELS = changes(
+    "heads/labels.py",
+    [HEADS],
     ("mapping.get(words[0], words[0])", "words[0]", "a fresh head ignores the mapping of labels"),
     (
-        "self.output.bias[index] = other.output.bias[source]",
-        "self.output.bias[index] = other.output.bias[index]",
+        "head.output.bias[index] = source.output.bias[other]",
+        "head.output.bias[index] = source.output.bias[index]",
         "a fresh head takes another class's bias",
     ),
+)
+
+TAGGING = changes(
+    "heads/tagging.py",
+    ["tests/heads/test_tagging.py", "tests/test_token_reference.py"],
+    ("mean_by_unit(loss_R", "batch.num_units * mean_by_unit(loss_R", "the loss grows with the batch"),
+    ("return unit_R, word_NT[unit_R, token_R]", "return unit_R, token_R", "labels are taken by token"),
+    ("(word_NT >= 0).nonzero", "(word_NT >= -1).nonzero", "special tokens and further pieces are labelled"),
+    ("[[OUTSIDE] * len(words)", "[[self.names[1]] * len(words)", "words that are cut off are predicted"),
+    ("if texts is not None and len(found)", "if False and len(found)", "labels need not pair up with words"),
+)
+
+PIECES = changes(
+    "heads/pieces.py",
+    ["tests/heads/test_tagging.py", "tests/heads/test_span.py", "tests/heads/test_san.py"],
+    ("words[end - 1]", "words[start]", "a piece is its first character's, which may be the space before the word"),
+    ("word if word > last else -1", "word", "every piece of a word is labelled"),
+    ("if sequence == text and end", "if sequence is not None and end", "the question's tokens are the text's"),
+)
+
+SPAN = changes(
+    "heads/span.py",
+    ["tests/heads/test_span.py", "tests/test_token_reference.py"],
+    ("        valid_NT[:, 0] = True\n", "", "the first token is no target"),
+    ("logits.permute(2, 0, 1)", "logits.flip(2).permute(2, 0, 1)", "start and end are swapped"),
+    ("min(self.stride, room // 2)", "0", "windows share nothing"),
+    ("key=lambda row: row[0]", "key=lambda row: -row[0]", "the worst window answers"),
+    ("(best.of_first(begins_NT) + best.of_last(stops_NT))", "best.of_first(begins_NT)", "one end alone is probable"),
+    ("batch.targets[:, 0][unit_N]", "batch.targets[:, -1][unit_N]", "the last right answer is learned"),
+)
+
+SPAN_PLACES = changes(
+    "heads/span_places.py",
+    ["tests/heads/test_span.py"],
+    ("return begin_N * here_N, stop_N * here_N", "return begin_N, stop_N", "windows without the answer have another"),
+    (".flip(1).argmax(1)", ".argmax(1)", "an answer ends at its first token's mirror image"),
+    ("length = min(max_tokens,", "length = min(max_tokens + 1,", "answers are a token too long"),
+    ("& (end_NT >= last_N1)", "& (end_NT >= first_N1)", "an answer that is cut off is learned"),
+    ("if texts is not None and (start < 0 or", "if False and (start < 0 or", "wrong offsets are taken"),
+    ("len(text) - len(text.lstrip())", "0", "the space before an answer is its"),
+)
+
+SAN = changes(
+    "heads/san.py",
+    ["tests/heads/test_san.py"],
+    ("hidden, text_NT == 1)", "hidden, text_NT == 0)", "the state begins as a summary of the first text"),
+    ("hidden, text_NT == 0)\n            both", "hidden, text_NT == 1)\n            both", "the second text is read"),
+    (
+        "state_ND = self.cell(read_ND, state_ND)",
+        "state_ND = self.cell(state_ND, read_ND)",
+        "input and state change places",
+    ),
+    ("(state_ND - read_ND).abs()", "state_ND - read_ND", "the difference has a sign"),
+    ("kept_NK | ~kept_NK.any(1, keepdim=True)", "kept_NK", "a row may lose all its steps"),
+    ("(1 - update) * new + update * state_ND", "update * new + (1 - update) * state_ND", "the gate is turned round"),
+    ("torch.sigmoid(reset_in + reset) * new", "new", "nothing is forgotten"),
+)
+
+SPAN_METRICS = changes(
+    "metrics/spans.py",
+    ["tests/metrics/test_spans.py"],
+    ('prefix == "I" and name == kind', 'prefix == "I"', "an I of another type continues"),
+    ('if prefix in ("B", "I") else', 'if prefix == "B" else', "an I that continues nothing is dropped"),
+    ("2 * counts", "counts", "F1 is halved"),
+)
+
+ANSWERS = changes(
+    "metrics/answers.py",
+    ["tests/metrics/test_answers.py"],
+    ("answer.lower()", "answer", "case counts"),
+    ('ARTICLES.sub(" ", ', "(", "articles count"),
+    (".translate(PUNCTUATION)", "", "punctuation counts"),
+    ("return 2 * shared", "return shared", "F1 is halved"),
+    ("[max(score(", "[min(score(", "the worst right answer counts"),
+    ("& Counter(wanted)", "& Counter(set(wanted))", "a word counts once"),
 )
 
 REGRESSION = changes(
@@ -670,8 +756,8 @@ REGRESSION = changes(
     ("- batch.targets).square()", "- batch.targets).abs()", "the error is not squared"),
     ("- batch.targets).square()", "- batch.targets).square() / 2", "the squared error is halved"),
     ("if logits.shape != batch.targets.shape:", "if False:", "scores of the wrong shape are broadcast"),
-    ("self.output(self.dropout(pooled_ND))", "self.output(pooled_ND)", "the head has no dropout"),
-    ("self.output(self.dropout(pooled_ND))", "self.dropout(self.output(pooled_ND))", "dropout comes after the layer"),
+    ("self.output(self.dropout(hidden))", "self.output(hidden)", "the head has no dropout"),
+    ("self.output(self.dropout(hidden))", "self.dropout(self.output(hidden))", "dropout comes after the layer"),
     ("sum(self.score_range) / 2", "sum(self.score_range)", "a fresh head starts at the sum of its range"),
     ("<= score <= self.score_range[1]", "<= score < self.score_range[1]", "the highest score is refused"),
 )
@@ -711,8 +797,8 @@ RANKING = changes(
         "Outputs.categorical(by_group(logits, batch)[0])",
         "the outputs do not say which places are real",
     ),
-    ("self.output(self.dropout(pooled_ND))", "self.output(pooled_ND)", "the head has no dropout"),
-    ("self.output(self.dropout(pooled_ND))", "self.dropout(self.output(pooled_ND))", "dropout comes after the layer"),
+    ("self.output(self.dropout(hidden))", "self.output(hidden)", "the head has no dropout"),
+    ("self.output(self.dropout(hidden))", "self.dropout(self.output(hidden))", "dropout comes after the layer"),
     (
         "self.groups.max_candidates - len(right)",
         "self.groups.max_candidates",
@@ -773,6 +859,14 @@ MUTATIONS = [
     *FREE_AT,
     *FREELB,
     *CLASSIFICATION,
+    *LABELS,
+    *TAGGING,
+    *PIECES,
+    *SPAN,
+    *SPAN_PLACES,
+    *SAN,
+    *SPAN_METRICS,
+    *ANSWERS,
     *REGRESSION,
     *RANKING,
     *TRAINER,

@@ -12,7 +12,7 @@ import torch
 import yaml
 from transformers import AutoConfig
 
-from mtdnn.data.batch import Batch, pad_rows
+from mtdnn.data.batch import Batch, pad_columns, pad_rows
 from mtdnn.encoder import Pool
 from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.tasks import TaskDef
@@ -48,6 +48,19 @@ RANK = TaskDef.model_validate(
     }
 )
 TASKS = (NLI, STS, RANK)
+TAG = TaskDef.model_validate(
+    {
+        **BASE,
+        "name": "tag",
+        "kind": "tagging",
+        "inputs": {"text_a": "a"},
+        "labels": ["O", "B-X", "I-X"],
+        "metrics": ["span_f1"],
+    }
+)
+READ = TaskDef.model_validate({**BASE, **PAIR, "name": "read", "kind": "span", "metrics": ["squad_f1", "exact_match"]})
+SAN = NLI.model_copy(update={"name": "san", "head": {"type": "san", "steps": 3}})
+TOKEN_TASKS = (TAG, READ, SAN)  # whose heads read tokens
 SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": SIZES,
@@ -99,16 +112,35 @@ def toy_model(
     return model.to(dtype)
 
 
+# What the heads of TOKEN_TASKS know of each token: the word whose first piece it is; its first character and the one
+# after it; which of both texts it is of.
+TOY_TOKENS = {
+    "tag": {"word": [[-1, 0, 1, -1], [-1, 0, -1], [-1, 0, -1, 1, -1]]},
+    "read": {
+        "start": [[-1, 0, 4, -1], [-1, 8, -1], [-1, 0, 3, 6, -1], [-1, 0, -1], [-1, 2, 4, -1], [-1, 6, 8, -1]],
+        "end": [[-1, 3, 7, -1], [-1, 11, -1], [-1, 2, 5, 8, -1], [-1, 1, -1], [-1, 3, 5, -1], [-1, 7, 9, -1]],
+    },
+    "san": {"text": [[-1, 0, 1, -1], [-1, 1, 0], [-1, 0, 0, 1, -1]]},
+}
+TOY_TEXTS = {
+    "tag": [[("red cat", None)], [("sees", None)], [("birds fly high", None)]],
+    "read": [[("what", "red cat sat")], [("what", "ab cd ef")], [("what", "a b c d e")]],
+}
+
+
 def toy_batch(task: str, *, dtype: torch.dtype = torch.float32) -> Batch:
-    """Three units with padding: three pairs, or groups of 2, 1 and 3 candidates."""
+    """Three units with padding: three pairs or sentences, or 2, 1 and 3 candidates or windows."""
     rows = [[1, 5, 6, 2], [1, 7, 2], [1, 8, 9, 10, 2], [1, 11, 2], [1, 12, 13, 2], [1, 3, 4, 2]]
-    counts = [2, 1, 3] if task == "rank" else [1, 1, 1]
+    counts = [2, 1, 3] if task in ("rank", "read") else [1, 1, 1]
     rows = rows[: sum(counts)]
     types = [[0] * (len(row) - 2) + [1] * 2 for row in rows]
     targets = {
         "nli": torch.tensor([0, 2, 1]),
         "sts": torch.tensor([0.5, 2.0, 5.0], dtype=dtype),
         "rank": torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 1.0], dtype=dtype),
+        "tag": torch.tensor([[0, 1, -1], [2, -1, -1], [1, 2, 0]]),
+        "read": torch.tensor([[[4, 7]], [[0, 5]], [[4, 5]]]),
+        "san": torch.tensor([0, 2, 1]),
     }
     return Batch(
         task=task,
@@ -116,6 +148,8 @@ def toy_batch(task: str, *, dtype: torch.dtype = torch.float32) -> Batch:
         inputs_NT=pad_rows(rows, types, pad_id=0),
         num_rows_U=torch.tensor(counts),
         targets=targets[task],
+        tokens_NT=pad_columns(TOY_TOKENS.get(task, {})),
+        texts=TOY_TEXTS.get(task, ()),
     )
 
 

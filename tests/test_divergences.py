@@ -86,3 +86,26 @@ def test_bf16_logits_are_compared_in_float32():
         Outputs.categorical(torch.zeros(1, 2, dtype=torch.bfloat16)), Outputs.categorical(torch.ones(1, 2).bfloat16())
     )
     assert values.dtype == torch.float32
+
+
+def test_the_value_of_a_unit_with_several_distributions_is_their_mean_and_of_one_with_none_is_zero():
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unit = torch.tensor([0, 2, 0, 2, 2])
+    one = Outputs.categorical(logits, unit_R=unit, num_units=4)
+    other = Outputs.categorical(2 * logits, unit_R=unit, num_units=4)
+    apart = divergence(Outputs.categorical(logits), Outputs.categorical(2 * logits))
+    expected = torch.stack(
+        [apart[[0, 2]].mean(), torch.zeros(()).double(), apart[[1, 3, 4]].mean(), torch.zeros(()).double()]
+    )
+    torch.testing.assert_close(divergence(one, other), expected)
+    torch.testing.assert_close(divergence(one.detach(), other, stop_gradient="targets"), expected)
+
+
+def test_a_unit_s_several_distributions_may_have_different_places():
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    a, b = torch.tensor([[1.0, 2.0, 7.0], [0.0, 1.0, 2.0]]), torch.tensor([[2.0, 1.0, -7.0], [2.0, 1.0, 0.0]])
+    unit = torch.tensor([0, 0])
+    both = [Outputs.categorical(each, valid, unit_R=unit, num_units=1) for each in (a, b)]
+    parts = [divergence(Outputs.categorical(a[:1, :2]), Outputs.categorical(b[:1, :2]))]
+    parts.append(divergence(Outputs.categorical(a[1:]), Outputs.categorical(b[1:])))
+    torch.testing.assert_close(divergence(*both), torch.stack(parts).mean(0))

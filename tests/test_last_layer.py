@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support import FAMILIES as ALL
-from support import toy_batch, toy_model
+from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtdnn import evaluate
@@ -16,7 +16,7 @@ KNOWN = sorted(set(ALL) & set(FAMILIES))
 
 
 def model_of(family, *, whole=False, pool="first", **options):
-    model = toy_model(family, pool=pool, dtype=torch.float64, **options).eval()
+    model = toy_model(family, tasks=(*TASKS, *TOKEN_TASKS), pool=pool, dtype=torch.float64, **options).eval()
     model.reads_first_token &= not whole
     return model
 
@@ -43,6 +43,15 @@ def test_losses_and_gradients_are_those_of_the_whole_layer(family, task):
         assert (gradients[name] is None) == (expected is None), name
         if expected is not None:
             torch.testing.assert_close(gradients[name], expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("task", ["tag", "read", "san"])
+def test_a_head_that_reads_tokens_gets_the_whole_layer(task):
+    clean, loss, gradients = trained(model_of("bert"), Smart(), task)
+    _, expected, all_gradients = trained(model_of("bert", whole=True), Smart(), task)
+    assert not clean.record.shortened
+    assert torch.equal(loss, expected)
+    assert all(gradients[name] is None or torch.equal(gradients[name], grad) for name, grad in all_gradients.items())
 
 
 def test_the_native_pooler_reads_the_first_token_too():

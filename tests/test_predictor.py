@@ -2,19 +2,26 @@
 
 import gc
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support import own_process
 
+import mtdnn
+from mtdnn import new_texts
 from mtdnn import predictor as predictor_module
-from mtdnn.errors import MemoryExceededError
+from mtdnn.data.tokenize import tokenizer_name
+from mtdnn.errors import CheckpointError, ConfigError, DataError, MemoryExceededError
+from mtdnn.model import MultiTaskModel
 from mtdnn.predictor import Predictor, batches_by_length
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
 
-NAMES = ("everyday_nli", "everyday_similarity")
+NLI, NAMES = "everyday_nli", ("everyday_nli", "everyday_similarity")
 WORDS = ("dog", "cat", "garden", "sleeps", "runs", "small", "the", "no", "old")
 
 
@@ -22,6 +29,15 @@ WORDS = ("dog", "cat", "garden", "sleeps", "runs", "small", "the", "no", "old")
 def predictor():
     tasks = load_tasks()
     return Predictor(tiny_model([tasks[name] for name in NAMES]).eval(), tiny_tokenizer())
+
+
+@pytest.fixture
+def folder(predictor, tmp_path):
+    """A model folder as a run leaves it, with its tokenizer."""
+    predictor.model.config.tokenizer = tokenizer_name(predictor.tokenizer)
+    predictor.model.save_pretrained(tmp_path)
+    predictor.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
 
 
 def rows_of(count):
@@ -70,7 +86,7 @@ def test_a_lower_precision_changes_little(predictor):
 
 
 def test_what_is_held_does_not_grow_with_the_rows(predictor, monkeypatch):
-    monkeypatch.setattr(predictor_module, "WINDOW", 32)
+    monkeypatch.setattr(new_texts, "WINDOW", 32)
     task, held = predictor.task("everyday_nli"), []
 
     def stream():
@@ -91,3 +107,59 @@ def test_too_little_memory_is_told_with_the_batch(predictor, monkeypatch):
     monkeypatch.setattr(predictor.model, "pooled", fails)
     with pytest.raises(MemoryExceededError, match="predicting task 'everyday_nli', 3 rows x"):
         predictor.predict(rows_of(3), [predictor.task("everyday_nli")])
+
+
+def test_a_model_that_was_read_from_a_folder_predicts_as_its_predictor_does(predictor, folder):
+    rows, model = rows_of(5), mtdnn.MultiTaskModel.from_pretrained(folder)
+    pairs = [(row["text_a"], row["text_b"]) for row in rows]
+    expected = predictor.predict(rows, predictor.tasks(NAMES))
+    assert model.predict(NLI, pairs) == [each[NLI] for each in expected]
+    assert model.predict(NAMES, iter(rows)) == expected
+    assert model.predict(NLI, []) == []
+
+
+def test_a_model_in_training_predicts_without_dropout_and_stays_in_training(folder):
+    model = MultiTaskModel.from_pretrained(folder)
+    still = model.predict(NLI, [("dog", "cat")])
+    assert model.train().predict(NLI, [("dog", "cat")]) == still
+    assert model.training
+
+
+def test_a_model_without_a_folder_says_what_to_do(predictor):
+    with pytest.raises(ConfigError, match=r"use Predictor\(model, tokenizer\)"):
+        MultiTaskModel(predictor.model.config).predict(NLI, [("dog", "cat")])
+
+
+def test_a_model_beside_another_tokenizer_is_refused_each_time(folder):
+    model = MultiTaskModel.from_pretrained(folder)
+    model.config.tokenizer = "another"
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="the model was trained with another"):
+            model.predict(NLI, [("dog", "cat")])
+
+
+def test_rows_in_memory_are_texts_pairs_or_mappings_and_every_other_one_is_named(predictor):
+    rows = [("dog", "cat"), {"text_a": "dog", "text_b": "cat"}, {"premise": "dog", "hypothesis": "cat"}]
+    first, *others = predictor.predict_rows(rows, tasks=[NLI])
+    assert others == [first, first]
+    with pytest.raises(DataError) as caught:
+        list(predictor.predict_rows([("dog", "cat"), "dog", ("dog", " "), 3, ("a", "b", "c")], tasks=[NLI]))
+    told = str(caught.value).splitlines()
+    assert told[0] == "rows: faults: 4"
+    assert [line.split(":")[0] for line in told[1:]] == ["row 2", "row 3", "row 4", "row 5"]
+
+
+def test_all_tasks_or_the_only_one_need_not_be_named(predictor):
+    assert [task.name for task in predictor.tasks(["all"])] == list(NAMES)
+    with pytest.raises(ConfigError, match="everyday_nli, everyday_similarity; name some of them, or all"):
+        predictor.tasks()
+    alone = Predictor(tiny_model([load_tasks()[NLI]]), tiny_tokenizer())
+    assert [task.name for task in alone.tasks()] == [NLI]
+
+
+def test_only_the_names_that_are_asked_for_are_imported():
+    code = "import sys, mtdnn; assert 'torch' not in sys.modules; mtdnn.Predictor; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=own_process())
+    assert {"run", "MultiTaskModel", "Predictor"} < set(dir(mtdnn))
+    with pytest.raises(AttributeError, match="no attribute 'predict'"):
+        _ = mtdnn.predict

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mtdnn.analysis.perturbed import batch_of, method_at, options_from, perturbed, site_of
 from mtdnn.analysis.words import Texts, WordTable, mean_of_word, read, spelled, vocabulary_words, word_table
-from mtdnn.data.rows import Faults
+from mtdnn.data.rows import Faults, without_faults
 from mtdnn.errors import ConfigError, DataError, unknown
-from mtdnn.predictor import Predictor, file_rows, texts_of
+from mtdnn.new_texts import PLACE, file_reader, texts_of
+from mtdnn.predictor import Predictor
 from mtdnn.tasks import TaskDef
 
 HEADER = ("rank", "before", "cosine", "after", "cosine")
@@ -133,7 +134,7 @@ def alone(tokenizer: Any) -> list[Texts]:
 def file_texts(path: Path, task: TaskDef) -> list[Texts]:
     """A data file's texts: columns ``text_a`` alone, or the task's."""
     faults = Faults()
-    rows = list(file_rows(path, faults))
+    rows = [{**row.values, PLACE: row.place} for row in without_faults(file_reader(path)(faults), faults)]
     faults.raise_if_any(str(path))
     if not rows:
         raise DataError(f"{path}: no rows")

@@ -95,12 +95,14 @@ def batch_of(
     """
     one = torch.ones(1, dtype=torch.int64, device=model.device)
     named = {name: Batch(task=name, uids=("text",), inputs_NT=inputs_NT, num_rows_U=one) for name in model.task_defs}
-    fitting = {name: batch for name, batch in named.items() if not needs_output or has_output(model, batch)}
+    plain = {name: batch for name, batch in named.items() if not model.head(name).token_columns}
+    fitting = {name: batch for name, batch in plain.items() if not needs_output or has_output(model, batch)}
     chosen = task or next(iter(fitting), None)
     if chosen not in fitting:
         raise ConfigError(
             f"--task: '{task or ', '.join(named)}' has no output for one text that an ascent could move (a ranking "
-            f"task compares candidates); tasks of this model that have one: {', '.join(fitting) or 'none'}"
+            "task compares candidates, and a head that reads tokens needs rows of its own); tasks of this model that "
+            f"have one: {', '.join(fitting) or 'none'}"
         )
     return fitting[chosen]
 

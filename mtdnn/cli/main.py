@@ -23,8 +23,9 @@ from mtdnn.cli import (
 )
 from mtdnn.errors import MtdnnError
 
+PROGRAM = "mtdnn"  # however it was started, for what completes it knows it by its name
 app = typer.Typer(
-    name="mtdnn",
+    name=PROGRAM,
     help="Multi-task fine-tuning of text encoders with SMART regularization.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,7 +68,7 @@ def main() -> None:
 
     try:
         with interruptions.caught():
-            app()
+            app(prog_name=PROGRAM)
     except Interrupted as stopped:
         typer.secho(str(stopped), fg="yellow", err=True)
         sys.exit(stopped.exit_code)

@@ -49,20 +49,16 @@ def with_bad_rows(overrides: list[str], bad_rows: Choice | None) -> list[str]:
 
 
 def task_folder(given: Path | None) -> Path | None:
-    """The folder that was given; else ``./task_defs`` where that is the user's own and not the shipped one."""
-    from mtdnn.tasks import shipped
+    """The folder that was given, or the user's own."""
+    from mtdnn import tasks
 
-    own = Path("task_defs")
-    if given is None and own.is_dir() and own.resolve() != shipped("task_defs").resolve():
-        return own
-    return given
+    return tasks.task_folder(given)
 
 
 def numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number]:
-    """``1,2`` as numbers; ConfigError says what is none."""
-    from mtdnn.errors import ConfigError
-
+    """``1,2`` as numbers; a usage error, as of any other value that an option does not take, says what is none."""
     try:
         return [kind(each) for each in text.split(",")] if text else []
     except ValueError:
-        raise ConfigError(f"{option} {text}: expected numbers with commas between them, for example 1,2") from None
+        told = f"'{text}': expected numbers with commas between them, for example 1,2"
+        raise typer.BadParameter(told, param_hint=f"'{option}'") from None

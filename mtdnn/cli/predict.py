@@ -1,34 +1,74 @@
 """``mtdnn predict``"""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mtdnn.cli.options import Precision
+from mtdnn.cli.options import Choice, Precision
+
+
+class Format(StrEnum):
+    """What can be read from beginning to end, and so from standard input too."""
+
+    TXT = "txt"
+    CSV = "csv"
+    TSV = "tsv"
+    JSONL = "jsonl"
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A model folder of a run: runs/<name>/.../model")],
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="JSON lines, CSV, TSV or Parquet; or a .txt, a text a line.")
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="JSON lines, CSV, TSV or Parquet; a .txt, a text a line; or - for standard input."
+        ),
     ],
-    task: Annotated[str, typer.Option(help="One task, or several with commas between them.")],
-    out: Annotated[Path | None, typer.Option(help="Write here instead of to standard output.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="One task, several with commas between them, or all; not needed where the model has one."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write here, a .jsonl or .csv, instead of JSON lines to standard output.")
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Of the input; by default what its name says, and jsonl for standard input.")
+    ] = None,
+    bad_rows: Annotated[
+        Choice,
+        typer.Option(
+            "--bad-rows",
+            help="stop names all bad rows, before it predicts those of a file; skip leaves them out, and tells each "
+            "other row's place.",
+        ),
+    ] = Choice.STOP,
     precision: Annotated[
         Precision, typer.Option(help="bf16, or auto for bf16 where the hardware is faster with it.")
     ] = Precision.FP32,
 ) -> None:
-    """Predict every row of a file, in its order; one JSON object a row."""
-    from mtdnn.cli.terminal import open_log, print_json
-    from mtdnn.files import write_lines
+    """Predict every row of a file or of standard input, in its order, window by window, in constant memory."""
+    import sys
+
+    from tqdm import tqdm
+
+    from mtdnn.cli.terminal import open_log, print_lines
+    from mtdnn.data.formats import STDIN
+    from mtdnn.new_texts import NewTexts
+    from mtdnn.prediction_files import check_name, json_lines, write_predictions
     from mtdnn.predictor import Predictor
 
     open_log()
-    predictor = Predictor.load(model, precision=precision.value)
-    rows = predictor.predict_file(source, tasks=[name.strip() for name in task.split(",")])
     if out is not None:
-        write_lines(out, rows)
-        return
-    for row in rows:
-        print_json(row)
+        check_name(out)
+    predictor = Predictor.load(model, precision=precision.value)
+    tasks = predictor.tasks(task.split(",") if task else None)
+    texts = NewTexts.of_file(source, tasks, format=format and format.value, bad_rows=bad_rows.value)
+    total = None if source == STDIN else texts.count()
+    shown = None if out is not None or not sys.stdout.isatty() else True  # None: where standard error is a terminal
+    rows = tqdm(predictor.predict_stream(texts), total=total, unit="row", disable=shown)
+    if out is not None:
+        write_predictions(out, rows)
+    else:
+        print_lines(json_lines(rows))

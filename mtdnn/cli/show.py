@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from mtdnn.cli.terminal import console, table_of, tell
+from mtdnn.cli.terminal import console, duration, table_of, tell
 from mtdnn.doctor import Diagnosis, total_seconds
 from mtdnn.experiment import Experiment
-from mtdnn.files import write_json_atomically
 from mtdnn.forecast import Forecast, forecast
 from mtdnn.label_savings import curve_of, savings
 from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
-from mtdnn.report.tables import HEADER, lines, results_table, shown_mean
+from mtdnn.report.tables import HEADER, lines, shown_mean
+from mtdnn.run_experiment import write_results
 from mtdnn.step_profile import MEANING, StepProfile
 
 
@@ -25,12 +25,10 @@ def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
     found = {each.cell.path: each for each in forecast(job, to_do, probe=probe, told=tell)}
     shown = {cell.path: cell for cell in [*to_do, *chosen]}
     rows = [(*plan_row(job, cell), *forecast_cells(found.get(path))) for path, cell in shown.items()]
-    console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "minutes"), rows))
+    console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "time"), rows))
     known = [each.seconds for each in found.values() if each.seconds is not None]
     if known:
-        console.print(
-            f"about {sum(known) / 60:.0f} minutes of training and evaluation, one cell after another, by this probe"
-        )
+        tell(f"about {duration(sum(known))} of training and evaluation, one cell after another, by this probe")
 
 
 def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diagnosis]) -> None:
@@ -40,8 +38,8 @@ def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diag
     free = min(each.findings.free for each in found) if found else 0
     tell(f"device {job.device}, {torch.get_num_threads()} threads, {shown_bytes(free)} free")
     if found and all(each.fits for each in found):
-        minutes = total_seconds(job, cells, found) / 60
-        tell(f"everything fits; about {minutes:.1f} minutes of training and evaluation, one cell after another")
+        total = duration(total_seconds(job, cells, found))
+        tell(f"everything fits; about {total} of training and evaluation, one cell after another")
 
 
 def print_profiles(found: Sequence[Diagnosis]) -> None:
@@ -101,8 +99,8 @@ def plan_row(job: Experiment, cell: Cell) -> tuple[Any, ...]:
 def forecast_cells(found: Forecast | None) -> tuple[str, ...]:
     if found is None:
         return ("", "", "")
-    minutes = "" if found.seconds is None else f"{found.seconds / 60:.1f}"
-    return (str(found.steps), "\n".join(map(str, found.visits)), minutes)
+    time = "" if found.seconds is None else duration(found.seconds)
+    return (str(found.steps), "\n".join(map(str, found.visits)), time)
 
 
 def state_of(job: Experiment, cell: Cell) -> str:
@@ -116,8 +114,7 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     """The results table on the terminal, and in the run's folder as Markdown and JSON."""
     table = lines(results)
     console.print(table_of(HEADER, [line.cells() for line in table], title="mean ± sd over n seeds, x 100"))
-    (folder / "results.md").write_text(results_table(lines(results, all_metrics=True)).markdown(), encoding="utf-8")
-    write_json_atomically(folder / "results.json", list(results))
+    write_results(folder, results)
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {of} cells were trained now" if of else "nothing was left to train"
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")

@@ -1,15 +1,17 @@
 """Where verbs print: the terminal, its log, tables."""
 
-import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+
+from mtdnn.files import writing
 
 console = Console(width=None if sys.stdout.isatty() else 150)
 
@@ -43,9 +45,20 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str
     return table
 
 
+def duration(seconds: float) -> str:
+    """In the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def tell(text: str) -> None:
     console.print(text, markup=False, highlight=False)
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))  # noqa: T201 (the verb's output)
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines with their ends to standard output, each as soon as it is there; StorageError when it takes no more."""
+    with writing(Path("standard output")):
+        for line in lines:
+            sys.stdout.write(line)
+            sys.stdout.flush()

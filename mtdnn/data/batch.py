@@ -6,8 +6,8 @@ T = tokens.
 
 import random
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtdnn.data.tokenize import Positions, TaskSplit
+from mtdnn.data.tokenize import TEXTS, Positions, TaskSplit
 
 POOL_BATCHES = 50
 
@@ -30,6 +30,8 @@ class Batch:
         tokenizer gives them, ``token_type_ids``; int64, padded on the right.
     :param num_rows_U: rows of each unit, in order; int64.
     :param targets: as the head's ``collate`` makes them; None for unlabelled data.
+    :param tokens_NT: the head's ``token_columns``; int64, -1 at padding and at tokens that have none.
+    :param texts: of each unit its rows' texts, where the head keeps them; else empty.
     """
 
     task: str
@@ -37,6 +39,8 @@ class Batch:
     inputs_NT: dict[str, Tensor]
     num_rows_U: Tensor
     targets: Tensor | None = None
+    tokens_NT: dict[str, Tensor] = field(default_factory=dict)
+    texts: Sequence[Sequence[Sequence[str | None]]] = ()
 
     @property
     def num_units(self) -> int:
@@ -58,14 +62,15 @@ class Batch:
             inputs_NT={name: value.to(device, non_blocking=True) for name, value in self.inputs_NT.items()},
             num_rows_U=self.num_rows_U.to(device),
             targets=None if self.targets is None else self.targets.to(device),
+            tokens_NT={name: value.to(device, non_blocking=True) for name, value in self.tokens_NT.items()},
         )
 
 
 def make_batch(data: TaskSplit, indices: Positions, head: Any, *, pad_id: int) -> Batch:
     """The units at ``indices``, padded to their longest row."""
     units = data.units(indices)
-    types = [row for unit in units["token_type_ids"] for row in unit]
-    rows = [row for unit in units["input_ids"] for row in unit]
+    names = ("input_ids", "token_type_ids", *head.token_columns)
+    rows, types, *own = ([row for unit in units[name] for row in unit] for name in names)
     labelled = all(len(targets) for targets in units["targets"])
     return Batch(
         task=data.task,
@@ -73,21 +78,34 @@ def make_batch(data: TaskSplit, indices: Positions, head: Any, *, pad_id: int) -
         inputs_NT=pad_rows(rows, types, pad_id=pad_id),
         num_rows_U=torch.tensor(units["num_rows"], dtype=torch.int64),
         targets=head.collate(units["targets"]) if labelled else None,
+        tokens_NT=pad_columns(dict(zip(head.token_columns, own, strict=True))),
+        texts=units.get(TEXTS, ()),
     )
 
 
 def pad_rows(rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]], *, pad_id: int) -> dict[str, Tensor]:
     """Token ids, mask and (if there are any) token types as (N, T) tensors, padded on the right."""
+    real_NT = real_tokens(rows)
+    inputs = {"input_ids": filled(rows, pad_id, real_NT), "attention_mask": torch.from_numpy(real_NT.astype(np.int64))}
+    return inputs | ({"token_type_ids": filled(types, 0, real_NT)} if types else {})
+
+
+def pad_columns(columns: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, Tensor]:
+    """Numbers of each token as (N, T) tensors, -1 at padding."""
+    return {name: filled(rows, -1, real_tokens(rows)) for name, rows in columns.items()}
+
+
+def real_tokens(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """False at padding: (N, T)."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    real_NT = np.arange(lengths.max()) < lengths[:, None]
+    return np.asarray(np.arange(lengths.max()) < lengths[:, None])
 
-    def filled(values: Sequence[Sequence[int]], padding: int) -> Tensor:
-        padded_NT = np.full(real_NT.shape, padding, np.int64)
-        padded_NT[real_NT] = np.fromiter(chain.from_iterable(values), np.int64, int(lengths.sum()))
-        return torch.from_numpy(padded_NT)
 
-    inputs = {"input_ids": filled(rows, pad_id), "attention_mask": torch.from_numpy(real_NT.astype(np.int64))}
-    return inputs | ({"token_type_ids": filled(types, 0)} if types else {})
+def filled(values: Sequence[Sequence[int]], padding: int, real_NT: np.ndarray) -> Tensor:
+    """The values at the real tokens: (N, T), int64."""
+    padded_NT = np.full(real_NT.shape, padding, np.int64)
+    padded_NT[real_NT] = np.fromiter(chain.from_iterable(values), np.int64, int(real_NT.sum()))
+    return torch.from_numpy(padded_NT)
 
 
 def epoch_batches(data: TaskSplit, *, batch_size: int, seed: str, buckets: bool = True) -> list[np.ndarray]:

@@ -10,12 +10,13 @@ import gzip
 import io
 import json
 import lzma
+import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.parquet as pq
 import zstandard
@@ -31,6 +32,7 @@ DECOMPRESS: dict[str, Callable[[Path], Any]] = {
     ".xz": lzma.open,
     ".zst": lambda path: zstandard.open(path, "rb"),
 }
+STDIN = Path("-")
 MTDNN_COLUMNS = ("uid", "label", "premise", "hypothesis")
 LINES_OF_A_RECORD = 10_000  # of CSV; a quote that is open for longer was never closed
 ROWS_AT_ONCE = 1000
@@ -51,7 +53,9 @@ class Line:
 
 
 def open_bytes(path: Path) -> io.BufferedIOBase:
-    """The file's bytes, decompressed by its suffix."""
+    """The file's bytes, decompressed by its suffix; those of standard input for ``-``."""
+    if path == STDIN:
+        return cast(io.BufferedIOBase, sys.stdin.buffer)
     opened: Any = DECOMPRESS.get(path.suffix, lambda path: path.open("rb"))(path)
     return opened if isinstance(opened, io.BufferedIOBase) else io.BufferedReader(opened)
 

@@ -63,8 +63,13 @@ class Ragged(Sequence[Any]):
 def of_arrow(column: pa.ChunkedArray, values: Any) -> Ragged:
     """A column of lists; ``values`` makes an array of numbers of the values of a chunk."""
     found = [values(chunk.flatten()) for chunk in column.chunks]
-    sizes = [np.diff(chunk.offsets.to_numpy()) for chunk in column.chunks]
+    sizes = [list_sizes(chunk) for chunk in column.chunks]
     return Ragged.of_sizes(np.concatenate(found), np.concatenate(sizes))
+
+
+def list_sizes(chunk: pa.ListArray) -> np.ndarray:
+    """How many values each list has."""
+    return np.diff(chunk.offsets.to_numpy())
 
 
 def hexadecimal(texts: pa.StringArray) -> np.ndarray:

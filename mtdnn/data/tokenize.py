@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from mtdnn.data.cache import UNITS, Entry, SplitFacts, cache_dir
-from mtdnn.data.ragged import Ragged, hexadecimal, of_arrow
+from mtdnn.data.ragged import Ragged, hexadecimal, list_sizes, of_arrow
 from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import Source
-from mtdnn.data.units import TargetRules, Unit, UnitReader
+from mtdnn.data.units import TargetRules, Texts, Unit, UnitReader
 
 if TYPE_CHECKING:  # they take a second to import, and what reads batches needs neither
     import datasets
@@ -33,6 +33,7 @@ B = TypeVar("B")
 Positions = Sequence[int] | np.ndarray
 ROWS_AT_ONCE = 2000
 ROW_COLUMNS = ("input_ids", "token_type_ids", "targets")
+TEXTS = "texts"
 SCHEMA = pa.schema(
     [
         ("uid", pa.string()),
@@ -44,6 +45,44 @@ SCHEMA = pa.schema(
         ("length", pa.int32()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised texts, unpadded.
+
+    :param num_rows: rows of each text or pair, in order: 1, or as many as its windows.
+    :param truncated: rows that lost tokens.
+    :param pieces: what a fast tokenizer tells of each row's tokens: offsets and whose they are; None of a slow one.
+    """
+
+    input_ids: Sequence[Sequence[int]]
+    token_type_ids: Sequence[Sequence[int]] | None
+    num_rows: np.ndarray
+    truncated: int
+    pieces: Sequence[Any] | None
+
+
+class RowRules(TargetRules, Protocol):
+    """What a kind of task says about its rows of tokens; every head is one.
+
+    :cvar token_columns: numbers that the head wants of each token, by name.
+    :cvar keeps_texts: whether it wants the texts themselves.
+    :cvar chooses_rows: whether training may use only some of a unit's rows, each of which has then one target.
+    """
+
+    token_columns: ClassVar[tuple[str, ...]]
+    keeps_texts: ClassVar[bool]
+    chooses_rows: ClassVar[bool]
+
+    def keep_rows(self, targets: Sequence[float], *, key: str) -> list[int]:
+        """The rows of a unit that training uses; ``key`` seeds any choice."""
+
+    def encode(self, tokenizer: Any, texts: Sequence[Texts], *, max_length: int) -> Encoded:
+        """The rows of some texts."""
+
+    def columns(self, encoded: Encoded, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
+        """The ``token_columns`` of each row, -1 at tokens that have none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +111,9 @@ class TaskSplit:
         chosen = indices if self.chosen is None else self.chosen[indices]
         return replace(self, chosen=chosen, kept=None if self.kept is None else self.kept.select(indices))
 
-    def for_training(self, rules: TargetRules, *, seed: int) -> "TaskSplit":
+    def for_training(self, rules: RowRules, *, seed: int) -> "TaskSplit":
         """The same units, each with only those rows that training uses; a single row always is."""
-        if self.num_rows.max() == 1:
+        if not rules.chooses_rows or self.num_rows.max() == 1:
             return self
         named = zip(self.names(), self.targets, strict=True)
         kept = (rules.keep_rows(targets, key=f"{seed}/{uid}") for uid, targets in named)
@@ -86,7 +125,7 @@ class TaskSplit:
         units: dict[str, list[Any]] = self.table[(indices if self.chosen is None else self.chosen[indices]).tolist()]
         if self.kept is not None:
             kept = [self.kept[index] for index in indices]
-            for name in ROW_COLUMNS:
+            for name in (*ROW_COLUMNS, *(set(units) - set(SCHEMA.names) - {TEXTS})):
                 units[name] = [
                     [rows[k] for k in keep] if rows else [] for rows, keep in zip(units[name], kept, strict=True)
                 ]
@@ -111,10 +150,25 @@ class TaskSplit:
 
     @cached_property
     def num_rows(self) -> np.ndarray:
-        """Rows of each unit: 1, or in ranking the number of candidates."""
+        """Rows of each unit: 1, in ranking the number of candidates, or the windows of a long text."""
         if self.kept is not None:
             return self.kept.sizes_U
         return np.asarray(self._chosen(self._column("num_rows").to_numpy()))
+
+    @cached_property
+    def num_examples(self) -> np.ndarray:
+        """Rows of the data file that each unit uses: 1, or in ranking the number of candidates."""
+        if self.kept is not None:
+            return self.kept.sizes_U
+        return np.asarray(self._chosen(np.concatenate([list_sizes(c) for c in self._column("pair_keys").chunks])))
+
+    def texts(self) -> Iterator[Sequence[Sequence[str | None]]]:
+        """Each unit's texts, where its head keeps them; else nothing of each."""
+        if TEXTS not in self.table.column_names:
+            return (() for _ in range(len(self)))
+        column = self._column(TEXTS)
+        chosen = range(len(self.table)) if self.chosen is None else self.chosen
+        return (column[int(index)].as_py() for index in chosen)
 
     def names(self) -> Iterator[str]:
         """The units' uids, a chunk of them at a time."""
@@ -153,7 +207,7 @@ def tokenizer_name(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def load_split(
     source: Source,
-    rules: TargetRules,
+    rules: RowRules,
     tokenizer: "PreTrainedTokenizerBase",
     *,
     max_length: int,
@@ -172,8 +226,9 @@ def load_split(
     def build(staged: Path) -> SplitFacts:
         reader = UnitReader(source, rules, bad_rows=bad_rows)
         truncated = 0
-        with pa.OSFile(str(staged / UNITS), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-            for made, cut in ahead(partial(_tokenised, tokenizer=tokenizer, max_length=max_length), _chunks(reader)):
+        work = partial(_tokenised, rules=rules, tokenizer=tokenizer, max_length=max_length)
+        with pa.OSFile(str(staged / UNITS), "wb") as file, pa.ipc.new_stream(file, schema_of(rules)) as writer:
+            for made, cut in ahead(work, _chunks(reader)):
                 writer.write_batch(made)
                 truncated += cut
         return SplitFacts(counts=reader.counts, truncated=truncated, content_hash=content_hash)
@@ -227,11 +282,20 @@ def _chunks(units: Iterable[Unit]) -> Iterator[list[Unit]]:
         yield chunk
 
 
-def _tokenised(units: Sequence[Unit], tokenizer: Any, max_length: int) -> tuple[pa.RecordBatch, int]:
+def schema_of(rules: RowRules) -> pa.Schema:
+    """The columns of a cached split: those of every kind of task, and what this one wants beside them."""
+    own = [(name, pa.list_(pa.list_(pa.int32()))) for name in rules.token_columns]
+    texts = [(TEXTS, pa.list_(pa.list_(pa.string())))] if rules.keeps_texts else []
+    return pa.schema([*SCHEMA, *own, *texts])
+
+
+def _tokenised(units: Sequence[Unit], rules: RowRules, tokenizer: Any, max_length: int) -> tuple[pa.RecordBatch, int]:
     """Units as they lie in the cache, and how many of their rows were cut."""
-    encoded = encode_texts(tokenizer, [texts for unit in units for texts in unit.texts], max_length=max_length)
-    ids, types = encoded["input_ids"], encoded.get("token_type_ids")
-    sizes, lengths = np.array([len(unit.texts) for unit in units]), np.array([len(row) for row in ids])
+    texts = [texts for unit in units for texts in unit.texts]
+    encoded = rules.encode(tokenizer, texts, max_length=max_length)
+    ids, types = encoded.input_ids, encoded.token_type_ids
+    examples, lengths = np.array([len(unit.texts) for unit in units]), np.array([len(row) for row in ids])
+    sizes = np.add.reduceat(encoded.num_rows, _offsets(examples)[:-1])
     rows, tokens = _offsets(sizes), _offsets(lengths)
 
     def nested(values: Sequence[Sequence[int]], kind: type) -> pa.Array:
@@ -246,19 +310,33 @@ def _tokenised(units: Sequence[Unit], tokenizer: Any, max_length: int) -> tuple[
         "pair_keys": [unit.pair_keys() for unit in units],
         "num_rows": sizes.astype(np.int32),
         "length": np.maximum.reduceat(lengths, rows[:-1]).astype(np.int32),
+        **{name: nested(values, np.int32) for name, values in rules.columns(encoded, texts).items()},
+        **({TEXTS: [unit.texts for unit in units]} if rules.keeps_texts else {}),
     }
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), _truncated(encoded, max_length)
+    return pa.RecordBatch.from_pydict(columns, schema=schema_of(rules)), encoded.truncated
 
 
 def _offsets(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], sizes.cumsum()]).astype(np.int32)
 
 
-def encode_texts(tokenizer: Any, rows: Sequence[tuple[str, str | None]], *, max_length: int) -> Any:
+def encode_texts(tokenizer: Any, rows: Sequence[Texts], *, max_length: int) -> Any:
     """Token ids of single texts or pairs, unpadded."""
     first = [a for a, _ in rows]
     second = [b or "" for _, b in rows] if rows[0][1] is not None else None
     return tokenizer(first, second, truncation=True, max_length=max_length, padding=False)
+
+
+def encode_whole(tokenizer: Any, rows: Sequence[Texts], *, max_length: int) -> Encoded:
+    """Each text or pair as one row; a longer one loses the end of its longer text."""
+    found = encode_texts(tokenizer, rows, max_length=max_length)
+    return Encoded(
+        input_ids=found["input_ids"],
+        token_type_ids=found.get("token_type_ids"),
+        num_rows=np.ones(len(rows), np.int64),
+        truncated=_truncated(found, max_length),
+        pieces=found.encodings,
+    )
 
 
 def _truncated(encoded: Any, max_length: int) -> int:

@@ -1,7 +1,6 @@
 """Raw rows -> checked units. A unit is what one loss value belongs to: an example, or in ranking a group of rows."""
 
 import hashlib
-import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,13 +9,17 @@ from mtdnn.data.rows import BadRows, Fault, Faults, Row
 from mtdnn.data.sources import Source
 
 Reject = Callable[[Row, Sequence[Fault]], None]
+Texts = tuple[str, str | None]
 
 
 class TargetRules(Protocol):
-    """What a kind of task says about its targets; every head is one."""
+    """What a kind of task says about its rows and targets; every head is one."""
 
-    def parse(self, value: Any) -> float:
-        """A row's target, or ValueError that says what was expected."""
+    def read_text(self, value: Any) -> str:
+        """A text of a row, or ValueError that says what was expected."""
+
+    def parse_targets(self, value: Any, texts: Texts | None) -> list[float]:
+        """A row's target in numbers, or ValueError that says what was expected; ``texts`` is None for faulty ones."""
 
     def admit(self, targets: Sequence[float]) -> bool:
         """Whether a unit is kept; ValueError when it is a fault."""
@@ -24,17 +27,17 @@ class TargetRules(Protocol):
     def strata(self, targets: Sequence[Sequence[float]]) -> list[Hashable]:
         """The stratum of each unit, for stratified fractions."""
 
-    def keep_rows(self, targets: Sequence[float], *, key: str) -> list[int]:
-        """The rows of a unit that training uses; ``key`` seeds any choice."""
-
 
 @dataclass(slots=True)
 class Unit:
-    """One example or group: its rows' texts and targets (none when the split is unlabelled)."""
+    """One example or group: its rows' texts and targets (none when the split is unlabelled).
+
+    :ivar targets: a number a row of a group; of an example as many numbers as its head wants.
+    """
 
     uid: str
     place: str
-    texts: list[tuple[str, str | None]] = field(default_factory=list)
+    texts: list[Texts] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
 
     def pair_keys(self) -> list[str]:
@@ -180,25 +183,29 @@ class RowChecker:
             return None, faults
         text_a = self._text(row, self.inputs.text_a, faults)
         text_b = self._text(row, self.inputs.second, faults) if self.inputs.second else None
-        target = [self._target(row, faults)] if self.labelled else []
+        texts = None if faults or text_a is None else (text_a, text_b)
+        targets = self._targets(row, texts, faults) if self.labelled else []
         key = self._key(row, faults)
-        if faults or text_a is None:
+        if faults or texts is None:
             return None, faults
-        return Unit(uid=key, place=row.place, texts=[(text_a, text_b)], targets=target), faults
+        return Unit(uid=key, place=row.place, texts=[texts], targets=targets), faults
 
     def _text(self, row: Row, column: str, faults: list[Fault]) -> str | None:
         value = self._value(row, column, faults)
         if value is None:
             return None
-        if not isinstance(value, str):
-            faults.append(Fault(column, f"expected text, got {value!r:.60}"))
-        elif not value.strip():
-            faults.append(Fault(column, f"empty text {value[:60]!r}"))
-        elif "\x00" in value:
-            faults.append(Fault(column, f"holds a NUL character: {value[:60]!r}"))
+        try:
+            text = self.rules.read_text(value)
+        except ValueError as error:
+            faults.append(Fault(column, str(error)))
+            return str(value)
+        if not text.strip():
+            faults.append(Fault(column, f"empty text {text[:60]!r}"))
+        elif "\x00" in text:
+            faults.append(Fault(column, f"holds a NUL character: {text[:60]!r}"))
         else:
-            self._encodable(value, column, faults)
-        return str(value)
+            self._encodable(text, column, faults)
+        return text
 
     def _encodable(self, value: str, column: str, faults: list[Fault]) -> None:
         try:
@@ -207,15 +214,15 @@ class RowChecker:
             broken = value[max(0, error.start - 20) : error.end + 20]
             faults.append(Fault(column, f"holds half of a character (a lone surrogate): {broken!r}"))
 
-    def _target(self, row: Row, faults: list[Fault]) -> float:
+    def _targets(self, row: Row, texts: Texts | None, faults: list[Fault]) -> list[float]:
         value = self._value(row, self.target, faults)
         if value is None:
-            return math.nan
+            return []
         try:
-            return self.rules.parse(value)
+            return self.rules.parse_targets(value, texts)
         except ValueError as error:
             faults.append(Fault(self.target, str(error)))
-            return math.nan
+            return []
 
     def _value(self, row: Row, column: str, faults: list[Fault]) -> Any:
         if column not in row.values:

@@ -1,6 +1,6 @@
 """What a head is, and the registry of heads.
 
-Shape suffixes: U = units, N = rows, D = hidden width.
+Shape suffixes: U = units, N = rows, T = tokens, D = hidden width.
 """
 
 from abc import ABC, abstractmethod
@@ -8,9 +8,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
+from mtdnn.data.tokenize import Encoded, encode_whole
+from mtdnn.data.units import Texts
 from mtdnn.divergences import Outputs
 from mtdnn.errors import ConfigError
 from mtdnn.registry import Registry, build
@@ -34,17 +37,43 @@ class StockHead:
 class Head(nn.Module, ABC):
     """The layer on top of the shared encoder, and all that its kind of task means.
 
-    Its options in YAML are its constructor's keyword arguments; ``hidden_size``, ``label_words``, ``score_range`` and
-    ``groups`` are given by the task and the encoder to the heads that name them.
+    Its options in YAML are its constructor's keyword arguments; ``hidden_size``, ``label_words``, ``score_range``,
+    ``groups`` and ``is_pair`` are given by the task and the encoder to the heads that name them.
 
+    :cvar reads_tokens: ``forward`` takes all last hidden states, (N, T, D), in place of the pooled vectors.
+    :cvar token_columns: numbers of each token that :meth:`columns` makes and batches carry as ``tokens_NT``.
+    :cvar reads_columns: ``forward`` reads them, so that a graph of the encoder's inputs alone cannot hold it.
+    :cvar keeps_texts: batches carry the rows' texts.
+    :cvar chooses_rows: training may use only some of a unit's rows, each of which has then one target.
+    :cvar constant_answer: the most frequent target, or their mean, is an answer that needs no model.
     :cvar hub_task: what model hubs call this kind of task.
     """
 
+    reads_tokens: ClassVar[bool] = False
+    token_columns: ClassVar[tuple[str, ...]] = ()
+    reads_columns: ClassVar[bool] = False
+    keeps_texts: ClassVar[bool] = False
+    chooses_rows: ClassVar[bool] = False
+    constant_answer: ClassVar[bool] = True
     hub_task: ClassVar[str] = "text-classification"
 
-    @abstractmethod
+    @classmethod
+    def read_text(cls, value: Any) -> str:
+        """A text of a row; ValueError says what was expected."""
+        if not isinstance(value, str):
+            raise ValueError(f"expected text, got {value!r:.60}")
+        return value
+
     def parse(self, value: Any) -> float:
-        """A row's target as a number; ValueError says what was expected."""
+        """A row's target as a number; ValueError says what was expected. For heads with one number a row."""
+        raise NotImplementedError(f"a row of a {type(self).__name__} has more than one number")
+
+    def parse_targets(self, value: Any, texts: Texts | None) -> list[float]:
+        """A row's target in numbers; ValueError says what was expected.
+
+        :param texts: the row's; None where they are faulty, so that only what needs no text is checked.
+        """
+        return [self.parse(value)]
 
     def admit(self, targets: Sequence[float]) -> bool:
         """Whether a unit with these targets is kept; ValueError when it is a fault."""
@@ -58,6 +87,19 @@ class Head(nn.Module, ABC):
         """The rows of a unit that training uses; ``key`` seeds any choice."""
         return list(range(len(targets)))
 
+    @property
+    def encoding(self) -> Hashable:
+        """Heads in which this is equal make the same token ids of the same texts."""
+        return "whole"
+
+    def encode(self, tokenizer: Any, texts: Sequence[Texts], *, max_length: int) -> Encoded:
+        """The rows of some texts: one each, cut at ``max_length`` tokens."""
+        return encode_whole(tokenizer, texts, max_length=max_length)
+
+    def columns(self, encoded: Encoded, texts: Sequence[Texts]) -> dict[str, list[list[int]]]:
+        """The ``token_columns`` of each row, -1 at tokens that have none."""
+        return {}
+
     @abstractmethod
     def strata(self, targets: Sequence[Sequence[float]]) -> list[Hashable]:
         """The stratum of each unit, for stratified fractions."""
@@ -67,8 +109,8 @@ class Head(nn.Module, ABC):
         """The units' targets as one tensor."""
 
     @abstractmethod
-    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        """Logits, in the head's own shape."""
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Logits, in the head's own shape, of the pooled vectors (N, D); with ``reads_tokens``, of all states."""
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -83,12 +125,18 @@ class Head(nn.Module, ABC):
         """A prediction per unit, as the task's metrics take it."""
 
     @abstractmethod
-    def gold(self, targets: Sequence[float]) -> Any:
-        """A unit's target, as the task's metrics take it."""
+    def gold(self, targets: Sequence[float], texts: Sequence[Sequence[str | None]] = ()) -> Any:
+        """A unit's target, as the task's metrics take it; ``texts`` are its rows', where the head keeps them."""
 
     @abstractmethod
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """A prediction per unit, for people: label words, probabilities, scores."""
+
+    def summary(self, targets: Sequence[float]) -> str:
+        """What a split's targets are, in few words: their range and mean."""
+        if not targets:
+            return UNLABELLED
+        return f"{min(targets):g} to {max(targets):g}, mean {np.mean(targets):.2f}"
 
     def describe_rows(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """A prediction per row, for rows that come without their unit."""
@@ -103,6 +151,7 @@ class Head(nn.Module, ABC):
         raise ValueError(f"transformers' sequence classifiers have no {type(self).__name__}")
 
 
+UNLABELLED = "unlabelled"
 HEADS: Registry[type[Head]] = Registry("head", package="mtdnn.heads")
 
 
@@ -116,6 +165,7 @@ def build_head(task: TaskDef, *, hidden_size: int = 1) -> Head:
         label_words=task.label_words,
         score_range=tuple(task.range) if task.range else None,
         groups=task.groups,
+        is_pair=task.inputs.text_b is not None,
     )
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, Head, StockHead
-from mtdnn.heads.labels import label_index
+from mtdnn.heads.base import HEADS, UNLABELLED, Head, StockHead
+from mtdnn.heads.labels import copy_labels, label_counts, label_index
 
 
 @HEADS.register("classification")
@@ -38,8 +38,8 @@ class ClassificationHead(Head):
     def collate(self, targets: Sequence[Sequence[float]]) -> Tensor:
         return torch.tensor([int(unit[0]) for unit in targets])
 
-    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        logits: Tensor = self.output(self.dropout(pooled_ND))
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        logits: Tensor = self.output(self.dropout(hidden))
         return logits
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -52,8 +52,11 @@ class ClassificationHead(Head):
     def decode(self, logits: Tensor, batch: Batch) -> list[int]:
         return logits.argmax(-1).tolist()
 
-    def gold(self, targets: Sequence[float]) -> int:
+    def gold(self, targets: Sequence[float], texts: Any = ()) -> int:
         return int(targets[0])
+
+    def summary(self, targets: Sequence[float]) -> str:
+        return label_counts(targets, self.label_words) or UNLABELLED
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         names = [words[0] for words in self.label_words]
@@ -65,11 +68,7 @@ class ClassificationHead(Head):
     def as_stock(self) -> StockHead:
         return StockHead(self.output, tuple(words[0] for words in self.label_words), "single_label_classification")
 
-    @torch.no_grad()
     def copy_from(self, other: Head, mapping: Mapping[str, str]) -> None:
         if not isinstance(other, ClassificationHead):
             raise ValueError(f"a classifier cannot start from a {type(other).__name__}")
-        for index, words in enumerate(self.label_words):
-            source = int(label_index(mapping.get(words[0], words[0]), other.label_words))
-            self.output.weight[index] = other.output.weight[source]
-            self.output.bias[index] = other.output.bias[source]
+        copy_labels(self, other, mapping)

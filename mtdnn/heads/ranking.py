@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
-from mtdnn.heads.base import HEADS, Head, StockHead
-from mtdnn.heads.labels import label_index
+from mtdnn.heads.base import HEADS, UNLABELLED, Head, StockHead
+from mtdnn.heads.labels import label_counts, label_index
 from mtdnn.tasks import Groups
 
 RIGHT_OR_WRONG = (("0",), ("1",))
@@ -28,6 +28,7 @@ class RankingHead(Head):
     :param groups: what to do with groups that have no right answer, and how many candidates training keeps.
     """
 
+    chooses_rows = True
     hub_task = "text-ranking"
 
     def __init__(
@@ -77,8 +78,8 @@ class RankingHead(Head):
         """0/1 per candidate row: (N,), float32."""
         return torch.tensor([target for unit in targets for target in unit], dtype=torch.float32)
 
-    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        scores_N: Tensor = self.output(self.dropout(pooled_ND)).squeeze(-1)
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        scores_N: Tensor = self.output(self.dropout(hidden)).squeeze(-1)
         return scores_N
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -103,8 +104,11 @@ class RankingHead(Head):
     def decode(self, logits: Tensor, batch: Batch) -> list[list[float]]:
         return [scores.tolist() for scores in logits.float().split(batch.num_rows_U.tolist())]
 
-    def gold(self, targets: Sequence[float]) -> list[int]:
+    def gold(self, targets: Sequence[float], texts: Any = ()) -> list[int]:
         return [int(target) for target in targets]
+
+    def summary(self, targets: Sequence[float]) -> str:
+        return label_counts(targets, self.label_words) or UNLABELLED
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         groups = logits.float().split(batch.num_rows_U.tolist())

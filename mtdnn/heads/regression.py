@@ -53,8 +53,8 @@ class RegressionHead(Head):
     def collate(self, targets: Sequence[Sequence[float]]) -> Tensor:
         return torch.tensor([unit[0] for unit in targets], dtype=torch.float32)
 
-    def forward(self, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        scores: Tensor = self.output(self.dropout(pooled_ND)).squeeze(-1)
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        scores: Tensor = self.output(self.dropout(hidden)).squeeze(-1)
         return scores
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -69,7 +69,7 @@ class RegressionHead(Head):
     def decode(self, logits: Tensor, batch: Batch) -> list[float]:
         return logits.float().tolist()
 
-    def gold(self, targets: Sequence[float]) -> float:
+    def gold(self, targets: Sequence[float], texts: Any = ()) -> float:
         return targets[0]
 
     def describe(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:

@@ -43,8 +43,7 @@ class Graph(nn.Module):
 
     def _logits(self, hidden_NTD: Tensor, pooled_ND: Tensor, batch: Batch) -> Tensor:
         head = self.model.head(batch.task)
-        reads_tokens = getattr(head, "reads_tokens", False)  # heads of all hidden states say so
-        return cast(Tensor, head(hidden_NTD if reads_tokens else pooled_ND, batch))
+        return cast(Tensor, head(hidden_NTD if head.reads_tokens else pooled_ND, batch))
 
 
 def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
@@ -56,7 +55,7 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
     :param model: a model folder of ours.
     :param out: the folder to write; whole or not there.
     :param tasks: the heads; every head when empty.
-    :raises ConfigError: when the packages are not installed.
+    :raises ConfigError: when the packages are not installed, or a head reads what no graph is given.
     :raises EncoderError: when the graph cannot be made, or says something else.
     """
     if any(find_spec(name) is None for name in NEEDED):
@@ -64,11 +63,22 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
     require_new(out)
     trained = Trained.load(model)
     named = trained.tasks(tasks)
+    check_heads(trained, named)
     with new_folder(out) as staged:
         write_graph(trained, named, staged / GRAPH)
         check_same(trained, named, staged / GRAPH)
         write_json(staged / ABOUT, about(trained, named))
         trained.tokenizer.save_pretrained(staged)
+
+
+def check_heads(trained: Trained, tasks: Sequence[TaskDef]) -> None:
+    """That every head needs no more than the encoder's inputs; ConfigError names those that do."""
+    heads = {task.name: trained.model.head(task.name) for task in tasks}
+    if strange := [f"'{name}' ({type(head).__name__})" for name, head in heads.items() if head.reads_columns]:
+        raise ConfigError(
+            f"--to onnx: the heads of {', '.join(strange)} read more of a row than its token ids, such as which text a "
+            "token is of; leave them out with --task"
+        )
 
 
 def write_graph(trained: Trained, tasks: Sequence[TaskDef], path: Path) -> None:

@@ -218,7 +218,7 @@ def official_inner_loss(reference: Outputs, perturbed: Outputs) -> Tensor:
         return divergence(reference, perturbed)
     assert perturbed.log_probs_UK is not None and reference.log_probs_UK is not None
     p_UK, y_UK = perturbed.log_probs_UK.exp(), reference.log_probs_UK.exp()
-    return (2.0 * p_UK * (_log_odds(p_UK) - _log_odds(y_UK))).sum(-1)
+    return reference.by_unit((2.0 * p_UK * (_log_odds(p_UK) - _log_odds(y_UK))).sum(-1))
 
 
 def _log_odds(p_UK: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """A generated corpus in controlled English: labels right by construction, deterministic from a seed.
 
-Five tasks for a quickstart without hub or files. ``everyday_nli`` and ``science_nli`` share their logic (general and
-special nouns, dropped modifiers, negation, quantifiers, numbers, roles, places inside places) and hardly a content
-word: the second is the domain shift of the first. In both, a hypothesis is drawn first and a premise is made for the
-label that is due, so that the hypothesis alone says little.
+Five tasks for a quickstart without hub or files, and two whose targets lie inside a text (``tagging``, ``reading``).
+``everyday_nli`` and ``science_nli`` share their logic (general and special nouns, dropped modifiers, negation,
+quantifiers, numbers, roles, places inside places) and hardly a content word: the second is the domain shift of the
+first. In both, a hypothesis is drawn first and a premise is made for the label that is due, so that the hypothesis
+alone says little.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any
 from mtdnn.testing import corpus_words as words
 from mtdnn.testing.corpus_words import Domain
 
-CORPORA = ("everyday_nli", "science_nli", "similarity", "answer_ranking", "acceptability")
+CORPORA = ("everyday_nli", "science_nli", "similarity", "answer_ranking", "acceptability", "tagging", "reading")
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 2000, "validation": 400, "test": 400}
 RANKING_SIZES = {"train": 500, "validation": 120, "test": 120}
@@ -39,7 +40,7 @@ def rows(name: str, split: str, *, size: int | None = None, seed: int = 0) -> Ro
         unit = MAKERS[name](rng, len(seen))
         key = "|".join(str(row[column]) for row in unit for column in KEYS if column in row)
         if key not in seen and _place(key) in SHARES[split]:
-            group = {"group": len(seen)} if "question" in unit[0] else {}
+            group = {"group": len(seen)} if "answer" in unit[0] else {}
             found += [{"uid": f"{split}-{len(seen)}-{place}", **group, **row} for place, row in enumerate(unit)]
             seen.add(key)
     return found
@@ -279,6 +280,51 @@ def _order(rng: random.Random, good: bool) -> str:
     )
 
 
+def tagging(rng: random.Random, turn: int) -> Rows:
+    """A sentence whose people, places and times are labelled, in IOB2; its words are parted by spaces."""
+    who, other = rng.sample(words.PEOPLE, 2)
+    place, time = _without_preposition(rng.choice(words.WHERE)), _without_preposition(rng.choice(words.WHEN))
+    did = (f"{rng.choice(words.ACTS)[1]} {rng.choice(words.OBJECTS)}", "")
+    where, when = [(place[0], ""), (place[1], "PLACE")], [(time[0], ""), (time[1], "TIME")]
+    chunks = (
+        [(who, "PER"), did, *where, *when],
+        [*when, (who, "PER"), did, *where],
+        [*where, (who, "PER"), did, ("with", ""), (other, "PER")],
+    )[turn % 3]
+    text = " ".join(chunk for chunk, _ in chunks if chunk)
+    return [{"text": f"{text} .", "tags": [tag for chunk in chunks for tag in _iob2(*chunk)] + ["O"]}]
+
+
+def _without_preposition(phrase: str) -> Pair:
+    """(preposition or nothing, the rest)"""
+    first, _, rest = phrase.partition(" ")
+    return ("", phrase) if first == "last" else (first, rest)
+
+
+def _iob2(chunk: str, kind: str) -> list[str]:
+    count = len(chunk.split())
+    return [f"{'I' if place else 'B'}-{kind}" if kind else "O" for place in range(count)]
+
+
+def reading(rng: random.Random, turn: int) -> Rows:
+    """A question about one of three facts, which are told one after the other; places and times have two answers."""
+    asked = ("Where", "When", "Who")[turn % 3]
+    told, answers = [], []
+    people, things = rng.sample(words.PEOPLE, 3), rng.sample(words.OBJECTS, 3)
+    chosen = rng.randrange(3)
+    for number, (who, thing) in enumerate(zip(people, things, strict=True)):
+        (verb, past), where, when = rng.choice(words.ACTS), rng.choice(words.WHERE), rng.choice(words.WHEN)
+        told.append(f"{who} {past} {thing} {where} {when}.")
+        if number == chosen:
+            question = f"Who {past} {thing}?" if asked == "Who" else f"{asked} did {who} {verb} {thing}?"
+            phrase = {"Where": where, "When": when, "Who": who}[asked]
+            answers = [phrase] if asked == "Who" else [_without_preposition(phrase)[1], phrase]
+            before = sum(len(fact) + 1 for fact in told[:number])
+            starts = [before + told[number].index(phrase) + len(phrase) - len(answer) for answer in answers]
+    text = " ".join(told)
+    return [{"question": question, "context": text, "answers": {"text": answers, "answer_start": starts}}]
+
+
 def everyday_nli(rng: random.Random, turn: int) -> Rows:
     return nli(rng, turn, domain=words.EVERYDAY, labels=("entailment", "neutral", "contradiction"))
 
@@ -288,11 +334,13 @@ def science_nli(rng: random.Random, turn: int) -> Rows:
     return nli(rng, turn, domain=words.SCIENCE, labels=("entails", "neutral", "neutral"))
 
 
-KEYS = ("question", "answer", "premise", "hypothesis", "sentence1", "sentence2", "sentence")
+KEYS = ("question", "answer", "premise", "hypothesis", "sentence1", "sentence2", "sentence", "text", "context")
 MAKERS: dict[str, Callable[[random.Random, int], Rows]] = {
     "everyday_nli": everyday_nli,
     "science_nli": science_nli,
     "similarity": similarity,
     "answer_ranking": answer_ranking,
     "acceptability": acceptability,
+    "tagging": tagging,
+    "reading": reading,
 }

@@ -5,31 +5,32 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import NLI, RANK, STS, TASKS, toy_batch, toy_model
+from support import NLI, RANK, STS, TASKS, TOKEN_TASKS, toy_batch, toy_model
 
 from mtdnn.errors import ConfigError
 from mtdnn.heads.base import build_head
 
 LOG = math.log
+EVERY = (*TASKS, *TOKEN_TASKS)
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
 def test_a_head_gives_one_loss_prediction_and_output_per_unit(task):
-    model, batch = toy_model().eval(), toy_batch(task.name)
+    model, batch = toy_model(tasks=EVERY).eval(), toy_batch(task.name)
     head, logits = model.head(task.name), model(batch)
     loss = head.loss(logits, batch)
     assert loss.shape == (batch.num_units,)
     assert loss.isfinite().all()
     assert len(head.decode(logits, batch)) == len(head.describe(logits, batch)) == batch.num_units
     outputs = head.outputs(logits, batch)
-    values = outputs.values_U if outputs.log_probs_UK is None else outputs.log_probs_UK
-    assert values.shape[0] == batch.num_units
+    values = outputs.values_U if outputs.log_probs_UK is None else outputs.log_probs_UK[:, 0]
+    assert outputs.by_unit(values).shape == (batch.num_units,)
     assert values.dtype == torch.float32
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
 def test_one_step_down_the_gradient_lowers_the_loss(task):
-    model, batch = toy_model().eval(), toy_batch(task.name)
+    model, batch = toy_model(tasks=EVERY).eval(), toy_batch(task.name)
     before = model.loss(model(batch), batch).mean()
     before.backward()
     with torch.no_grad():
@@ -56,9 +57,9 @@ def test_classification_is_minus_the_log_probability_of_the_right_class():
     torch.testing.assert_close(loss, torch.tensor([LOG(8), LOG(8 / 5), LOG(3)]))  # targets 0, 2, 1
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
 def test_the_loss_of_bf16_logits_is_float32s(task):
-    model, batch = toy_model().eval(), toy_batch(task.name)
+    model, batch = toy_model(tasks=EVERY).eval(), toy_batch(task.name)
     logits = model(batch).bfloat16()
     loss = model.loss(logits, batch)
     assert loss.dtype == torch.float32

@@ -1,11 +1,12 @@
 """Exports of every family say what the trained model says: a stock classifier in a pipeline, a graph in onnxruntime."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from support import FAMILIES, NLI, ROOT, TASKS, toy_model
+from support import FAMILIES, NLI, READ, ROOT, SAN, TAG, TASKS, toy_model
 from toy_training import both, toy_data
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
@@ -29,6 +30,8 @@ ROWS = [
     {"text_a": LONG, "text_b": f"{LONG} {LONG}"},
     {"text_a": "old", "text_b": "blue bird likes green"},
 ]
+# Where every dependency has its lowest version, the extra is not installed.
+needs_onnx = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="the extra onnx is not installed")
 PAIRS = [{"text": row["text_a"], "text_pair": row["text_b"]} for row in ROWS]
 
 
@@ -165,6 +168,7 @@ def test_a_head_that_computes_something_else_is_refused_and_nothing_is_written(t
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_onnx
 def test_a_graph_that_says_something_else_is_not_kept(trained, tmp_path, monkeypatch):
     def other_weights(found, tasks, path):
         with torch.no_grad():
@@ -214,6 +218,29 @@ def test_a_task_may_have_any_name(toy, tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     export_hf(tmp_path / "model", tmp_path / "hf", tasks=[])
     assert (tmp_path / "hf/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("to", [export_hf, pytest.param(export_onnx, marks=needs_onnx)])
+def test_an_answer_module_is_refused_with_the_reason(to, tmp_path):
+    model = toy_model(tasks=(SAN,), pool="native", vocab_size=len(vocabulary()))
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    reason = "have no SanHead" if to is export_hf else r"the heads of 'san' \(SanHead\) read more of a row"
+    with pytest.raises(ConfigError, match=reason):
+        to(tmp_path / "model", tmp_path / "out", tasks=["san"])
+
+
+@pytest.mark.slow
+def test_heads_that_read_tokens_export_to_onnx_beside_others_and_not_to_stock_classifiers(tmp_path):
+    """The export itself compares every output with the model's, at three shapes."""
+    model = toy_model(tasks=(NLI, TAG, READ), pool="native", vocab_size=len(vocabulary()))
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    export_onnx(tmp_path / "model", tmp_path / "onnx", tasks=[])
+    assert set(json.loads((tmp_path / "onnx/tasks.json").read_text())["outputs"]) == {"nli", "tag", "read"}
+    for task, head in (("tag", "TaggingHead"), ("read", "SpanHead")):
+        with pytest.raises(ConfigError, match=f"have no {head}"):
+            export_hf(tmp_path / "model", tmp_path / "hf", tasks=[task])
 
 
 @pytest.mark.parametrize(

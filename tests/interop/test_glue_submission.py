@@ -9,6 +9,7 @@ import torch
 import yaml
 from support import REAL_DATA
 
+from mtdnn import new_texts
 from mtdnn import predictor as predictor_module
 from mtdnn.errors import ConfigError, DataError, NonFiniteError
 from mtdnn.interop import glue_submission
@@ -336,7 +337,7 @@ def test_any_number_of_texts_is_predicted_window_by_window_in_order(run, registr
     texts = [texts_of("x", number) for number in range(11)]
     rows = [{"text_a": a, "text_b": b} for a, b in texts]
     expected = [each["rte"]["probabilities"] for each in model.predict(rows, [model.task("rte")])]
-    monkeypatch.setattr(predictor_module, "WINDOW", 4)
+    monkeypatch.setattr(new_texts, "WINDOW", 4)
     monkeypatch.setattr(predictor_module, "BATCH_TOKENS", {"cpu": 30})
     taken = []
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import TASKS, toy_batch, toy_model
+from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 
 from mtdnn.objectives.base import OBJECTIVES
 from mtdnn.objectives.free_at import FreeAt
@@ -16,14 +16,15 @@ from mtdnn.rng import Rng
 
 RNG = Rng("test")
 EVERY = [(name, preset) for name in OBJECTIVES.names() for preset in [None, *OBJECTIVES.get(name, where="").PRESETS]]
-NAMES = [task.name for task in TASKS]
+ALL = (*TASKS, *TOKEN_TASKS)
+NAMES = [task.name for task in ALL]
 LABEL_SEEKING = [Pgd, FreeAt, FreeLb]
 
 
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize(("name", "preset"), EVERY)
 def test_an_objective_yields_as_many_finite_losses_as_it_says_and_each_can_train_the_model(name, preset, task):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     options = {"type": name} if preset is None else {"type": name, "preset": preset}
     objective = build(OBJECTIVES, options, where="test")
     count, clean_passes = 0, 0
@@ -55,7 +56,7 @@ def test_the_same_source_of_randomness_gives_the_same_losses(name):
 @pytest.mark.parametrize("cls", LABEL_SEEKING)
 @pytest.mark.parametrize("task", NAMES)
 def test_changes_stay_in_the_ball_and_off_the_padding(cls, task, monkeypatch):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     objective, seen = cls(num_steps=4, step_size=0.5, init_magnitude=0.2, max_norm=0.3), []
     losses = cls.losses
     monkeypatch.setattr(cls, "losses", lambda self, m, b, d, rng: seen.append(d.detach()) or losses(self, m, b, d, rng))

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from support import TASKS, toy_batch, toy_model
+from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 
 from mtdnn.registry import build
 from mtdnn.regularizers.base import REGULARIZERS
@@ -21,13 +21,14 @@ RNG = Rng("test")
 EVERY = [
     (name, preset) for name in REGULARIZERS.names() for preset in [None, *REGULARIZERS.get(name, where="").PRESETS]
 ]
-NAMES = [task.name for task in TASKS]
+ALL = (*TASKS, *TOKEN_TASKS)
+NAMES = [task.name for task in ALL]
 
 
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize(("name", "preset"), EVERY)
 def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, task):
-    model, batch = toy_model(num_hidden_layers=3).train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL, num_hidden_layers=3).train(), toy_batch(task)
     options = {"type": name} if preset is None else {"type": name, "preset": preset}
     regularizer = build(REGULARIZERS, options, where="test")
     regularizer.begin(model, num_steps=4)
@@ -53,7 +54,7 @@ def test_a_penalty_is_a_finite_scalar_that_can_train_the_model(name, preset, tas
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("dropout", ["replay", "off"])
 def test_the_penalty_at_a_perturbation_of_zero_is_exactly_zero(task, dropout, monkeypatch):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     smart = Smart(dropout=dropout)
     monkeypatch.setattr(
         Smart,
@@ -77,7 +78,7 @@ def test_independent_dropout_alone_makes_a_penalty(monkeypatch):
 
 @pytest.mark.parametrize("task", NAMES)
 def test_the_search_leaves_no_gradient_and_no_change_at_padding(task):
-    model, batch = toy_model().train(), toy_batch(task)
+    model, batch = toy_model(tasks=ALL).train(), toy_batch(task)
     smart = Smart(num_steps=2)
     delta = smart.perturbation(model, batch, model.run(batch, rng=RNG, sites=smart.sites), RNG).delta_NTD
     assert all(weight.grad is None for weight in model.parameters())

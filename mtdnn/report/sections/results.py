@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mtdnn.baseline import Constant, flat, name_of
+from mtdnn.baseline import Constant, flat, is_number, name_of
 from mtdnn.report.comparison import Comparison, against_first, comparison_table
 from mtdnn.report.study import SPLITS, Section, Study
 from mtdnn.report.table import Table
@@ -51,7 +51,8 @@ def baseline_lines(run: Run, cell: FinishedCell, task: str) -> Iterator[Line]:
 
 
 def with_targets(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    return [row for row in rows if "target" in row]
+    """The predictions beside a target that an answer without a model can be compared with: a number, or several."""
+    return [row for row in rows if "target" in row and is_number(row["target"])]
 
 
 def targets_of(rows: Sequence[Mapping[str, Any]]) -> list[float]:
