@@ -281,7 +281,11 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
 
         A penalty is a small difference of logits: rounding them to bf16 moved it by 4 %.
         """
-        hidden_NTD, head = enc.encode(self.encoder, batch.inputs_NT), self.head(batch.task)
+        return self.logits_of(enc.encode(self.encoder, batch.inputs_NT), batch)
+
+    def logits_of(self, hidden_NTD: Tensor, batch: Batch) -> Tensor:
+        """What the batch's task says of the last hidden states."""
+        head = self.head(batch.task)
         with torch.autocast(hidden_NTD.device.type, enabled=False):
             if head.reads_tokens:
                 return cast(Tensor, head(at_least_float32(hidden_NTD), batch))

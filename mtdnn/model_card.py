@@ -104,7 +104,7 @@ def eval_result(result: Result, task: TaskDef) -> EvalResult:
 
 def hub_task(task: TaskDef) -> str:
     """What the hub calls this kind of task."""
-    return HEADS.get(task.head_type, where=f"task '{task.name}'").hub_task
+    return HEADS.get(task.kind, where=f"task '{task.name}'").hub_task
 
 
 def data_set(task: TaskDef) -> str | None:

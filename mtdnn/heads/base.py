@@ -42,20 +42,20 @@ class Head(nn.Module, ABC):
 
     :cvar reads_tokens: ``forward`` takes all last hidden states, (N, T, D), in place of the pooled vectors.
     :cvar token_columns: numbers of each token that :meth:`columns` makes and batches carry as ``tokens_NT``.
-    :cvar reads_columns: ``forward`` reads them, so that a graph of the encoder's inputs alone cannot hold it.
     :cvar keeps_texts: batches carry the rows' texts.
     :cvar chooses_rows: training may use only some of a unit's rows, each of which has then one target.
-    :cvar constant_answer: the most frequent target, or their mean, is an answer that needs no model.
+    :cvar not_in_a_graph: why ``forward`` cannot be computed of hidden states and mask alone; empty where it can.
     :cvar hub_task: what model hubs call this kind of task.
+    :cvar constant_answer: the most frequent target, or their mean, is an answer that needs no model.
     """
 
     reads_tokens: ClassVar[bool] = False
     token_columns: ClassVar[tuple[str, ...]] = ()
-    reads_columns: ClassVar[bool] = False
     keeps_texts: ClassVar[bool] = False
     chooses_rows: ClassVar[bool] = False
-    constant_answer: ClassVar[bool] = True
+    not_in_a_graph: ClassVar[str] = ""
     hub_task: ClassVar[str] = "text-classification"
+    constant_answer: ClassVar[bool] = True
 
     @classmethod
     def read_text(cls, value: Any) -> str:

@@ -37,7 +37,7 @@ class SanHead(ClassificationHead):
 
     reads_tokens = True
     token_columns = ("text",)
-    reads_columns = True
+    not_in_a_graph = "a san head reads which text each token is of, which is no input of an ONNX graph"
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class SanHead(ClassificationHead):
         return log_probs_NKC.masked_fill(~kept_NK.unsqueeze(-1), lowest).logsumexp(1)
 
     def as_stock(self) -> StockHead:
-        return Head.as_stock(self)  # no linear layer of the pooled vector, as the classifier's is
+        return Head.as_stock(self)  # not the classifier's: its layer reads four vectors
 
     @torch.no_grad()
     def copy_from(self, other: Head, mapping: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from mtdnn.model import MultiTaskModel
 from mtdnn.tasks import TaskDef
 
 TOLERANCE = 1e-5  # of logits; beyond it the head is another function
-REMEDY = "--to onnx takes any pool and any head"
+REMEDY = "--to onnx takes any pool"
 
 
 def export_hf(model: Path, out: Path, *, tasks: list[str]) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtdnn import encoder as enc
 from mtdnn.data.batch import Batch
-from mtdnn.errors import ConfigError, EncoderError
+from mtdnn.errors import ConfigError, EncoderError, listed
 from mtdnn.files import new_folder, require_new, write_json
 from mtdnn.interop.exported import Trained, difference
 from mtdnn.model import MultiTaskModel
@@ -37,13 +37,8 @@ class Graph(nn.Module):
         inputs_NT = dict(zip(self.inputs, tensors, strict=True))
         ones = torch.ones(tensors[0].shape[0], dtype=torch.int64)
         hidden_NTD = enc.encode(self.model.encoder, inputs_NT)
-        pooled_ND = self.model.pooled_of(hidden_NTD, inputs_NT["attention_mask"])
-        batches = [Batch(task=task, uids=(), inputs_NT=inputs_NT, num_rows_U=ones) for task in self.tasks]
-        return tuple(self._logits(hidden_NTD, pooled_ND, batch) for batch in batches)
-
-    def _logits(self, hidden_NTD: Tensor, pooled_ND: Tensor, batch: Batch) -> Tensor:
-        head = self.model.head(batch.task)
-        return cast(Tensor, head(hidden_NTD if head.reads_tokens else pooled_ND, batch))
+        batches = (Batch(task=task, uids=(), inputs_NT=inputs_NT, num_rows_U=ones) for task in self.tasks)
+        return tuple(self.model.logits_of(hidden_NTD, batch) for batch in batches)
 
 
 def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
@@ -55,7 +50,7 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
     :param model: a model folder of ours.
     :param out: the folder to write; whole or not there.
     :param tasks: the heads; every head when empty.
-    :raises ConfigError: when the packages are not installed, or a head reads what no graph is given.
+    :raises ConfigError: when the packages are not installed, or a head reads more of the tokens than the graph has.
     :raises EncoderError: when the graph cannot be made, or says something else.
     """
     if any(find_spec(name) is None for name in NEEDED):
@@ -63,7 +58,7 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
     require_new(out)
     trained = Trained.load(model)
     named = trained.tasks(tasks)
-    check_heads(trained, named)
+    check_heads(trained.model, named)
     with new_folder(out) as staged:
         write_graph(trained, named, staged / GRAPH)
         check_same(trained, named, staged / GRAPH)
@@ -71,46 +66,36 @@ def export_onnx(model: Path, out: Path, *, tasks: list[str]) -> None:
         trained.tokenizer.save_pretrained(staged)
 
 
-def check_heads(trained: Trained, tasks: Sequence[TaskDef]) -> None:
-    """That every head needs no more than the encoder's inputs; ConfigError names those that do."""
-    heads = {task.name: trained.model.head(task.name) for task in tasks}
-    if strange := [f"'{name}' ({type(head).__name__})" for name, head in heads.items() if head.reads_columns]:
-        raise ConfigError(
-            f"--to onnx: the heads of {', '.join(strange)} read more of a row than its token ids, such as which text a "
-            "token is of; leave them out with --task"
-        )
+def check_heads(model: MultiTaskModel, tasks: Sequence[TaskDef]) -> None:
+    """That the heads need nothing but hidden states."""
+    heads = {task.name: model.head(task.name) for task in tasks}
+    if wrong := [f"task '{name}': {head.not_in_a_graph}" for name, head in heads.items() if head.not_in_a_graph]:
+        raise ConfigError(f"{listed(wrong)}; name other tasks with --task")
 
 
 def write_graph(trained: Trained, tasks: Sequence[TaskDef], path: Path) -> None:
     """Trace the model on a few rows and write the graph."""
-    names = [task.name for task in tasks]
-    try:
-        with quiet():
-            program = traced(trained, names)
-    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        kind, told = trained.model.encoder.config.model_type, error.__cause__ or error
-        reason = " ".join(str(told).split())[:300]
-        raise EncoderError(
-            f"torch cannot export this {kind} model with the heads of {', '.join(names)} to ONNX: {reason}; "
-            "leave a head out with --task, or try --to hf"
-        ) from error
-    without_places(program.model)
-    program.save(path)
-
-
-def traced(trained: Trained, names: Sequence[str]) -> Any:
-    """The graph as a ``torch.onnx.ONNXProgram``; its rows and tokens are free."""
     count, length = TRACED
     example = trained.rows(count=count, length=length)
-    return torch.onnx.export(
-        Graph(trained.model, tasks=names, inputs=trained.inputs).eval(),
-        tuple(example.values()),
-        dynamo=True,
-        input_names=trained.inputs,
-        output_names=list(names),
-        dynamic_shapes=(tuple({0: "batch", 1: "length"} for _ in example),),
-        verbose=False,
-    )
+    names = [task.name for task in tasks]
+    graph = Graph(trained.model, tasks=names, inputs=trained.inputs).eval()
+    free = {0: "batch", 1: "length"}
+    with quiet():
+        try:
+            program: Any = torch.onnx.export(
+                graph,
+                tuple(example.values()),
+                dynamo=True,
+                input_names=trained.inputs,
+                output_names=names,
+                dynamic_shapes=(tuple(free for _ in example),),
+                verbose=False,
+            )
+        except (RuntimeError, torch.onnx.OnnxExporterError) as error:
+            kind = trained.model.encoder.config.model_type
+            raise EncoderError(f"torch cannot export this {kind} model to ONNX: {str(error)[:300]}") from error
+        without_places(program.model)
+        program.save(path)
 
 
 def without_places(graph: Any) -> None:

@@ -139,8 +139,8 @@ PROTECTIONS = (
     ),
     Mutation(
         "model.py",
-        "    if (saved.kind, saved.label_names) != (task.kind, task.label_names):",
-        "    if (saved.kind, len(saved.labels)) != (task.kind, len(task.labels)):",
+        "    if (saved.head_type, saved.label_names) != (task.head_type, task.label_names):",
+        "    if (saved.head_type, len(saved.labels)) != (task.head_type, len(task.labels)):",
         "C3: another order of labels is loaded",
         (f"{LABELS}another_order_of_labels_is_refused_with_both_or_the_heads_rows_are_put_in_it",),
     ),

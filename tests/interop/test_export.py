@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from support import FAMILIES, NLI, READ, ROOT, SAN, TAG, TASKS, toy_model
+from support import FAMILIES, NLI, ROOT, TAG, TASKS, TOKEN_TASKS, toy_model
 from toy_training import both, toy_data
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
@@ -146,6 +146,37 @@ def test_one_task_with_mean_pooling_exports_to_onnx_and_tells_nothing_of_this_ma
         assert b"site-packages" not in content, path
 
 
+@pytest.fixture
+def token_model(tmp_path):
+    """The folder of an untrained model whose heads read tokens."""
+    tokenizer = tiny_tokenizer()
+    model = toy_model("bert", pool="native", tasks=TOKEN_TASKS, vocab_size=len(vocabulary()), pad_token_id=0).eval()
+    model.config.tokenizer = tokenizer_name(tokenizer)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.slow
+def test_heads_that_read_tokens_export_to_onnx_with_a_number_a_token(token_model, tmp_path):
+    import onnxruntime
+
+    export_onnx(token_model, tmp_path / "onnx", tasks=["tag", "read"])
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+    inputs = {name: np.ones((2, 5), np.int64) for name in [each.name for each in session.get_inputs()]}
+    labels, places = session.run(["tag", "read"], inputs)
+    assert (labels.shape, places.shape) == ((2, 5, len(TAG.label_names)), (2, 5, 2))
+
+
+@needs_onnx
+def test_a_head_that_needs_more_than_a_graph_has_is_refused_with_the_reason(token_model, tmp_path):
+    with pytest.raises(ConfigError, match="task 'san': a san head reads which text each token is of"):
+        export_onnx(token_model, tmp_path / "onnx", tasks=[])
+    for task, head in (("tag", "TaggingHead"), ("read", "SpanHead"), ("san", "SanHead")):
+        with pytest.raises(ConfigError, match=f"task '{task}': transformers' sequence classifiers have no {head}"):
+            export_hf(token_model, tmp_path / "hf", tasks=[task])
+
+
 @pytest.mark.parametrize("pool", ["mean", "first"])
 def test_another_pool_is_refused_for_transformers_with_the_reason(pool, trained, tmp_path):
     with pytest.raises(ConfigError, match=rf"encoder\.pool: {pool}, and stock classifiers read the first token"):
@@ -218,29 +249,6 @@ def test_a_task_may_have_any_name(toy, tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     export_hf(tmp_path / "model", tmp_path / "hf", tasks=[])
     assert (tmp_path / "hf/model.safetensors").is_file()
-
-
-@pytest.mark.parametrize("to", [export_hf, pytest.param(export_onnx, marks=needs_onnx)])
-def test_an_answer_module_is_refused_with_the_reason(to, tmp_path):
-    model = toy_model(tasks=(SAN,), pool="native", vocab_size=len(vocabulary()))
-    model.save_pretrained(tmp_path / "model")
-    tiny_tokenizer().save_pretrained(tmp_path / "model")
-    reason = "have no SanHead" if to is export_hf else r"the heads of 'san' \(SanHead\) read more of a row"
-    with pytest.raises(ConfigError, match=reason):
-        to(tmp_path / "model", tmp_path / "out", tasks=["san"])
-
-
-@pytest.mark.slow
-def test_heads_that_read_tokens_export_to_onnx_beside_others_and_not_to_stock_classifiers(tmp_path):
-    """The export itself compares every output with the model's, at three shapes."""
-    model = toy_model(tasks=(NLI, TAG, READ), pool="native", vocab_size=len(vocabulary()))
-    model.save_pretrained(tmp_path / "model")
-    tiny_tokenizer().save_pretrained(tmp_path / "model")
-    export_onnx(tmp_path / "model", tmp_path / "onnx", tasks=[])
-    assert set(json.loads((tmp_path / "onnx/tasks.json").read_text())["outputs"]) == {"nli", "tag", "read"}
-    for task, head in (("tag", "TaggingHead"), ("read", "SpanHead")):
-        with pytest.raises(ConfigError, match=f"have no {head}"):
-            export_hf(tmp_path / "model", tmp_path / "hf", tasks=[task])
 
 
 @pytest.mark.parametrize(
