@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mtdnn.data.batch import Batch
 from mtdnn.data.tokenize import Encoded
 from mtdnn.data.units import Texts
-from mtdnn.heads.base import HEADS, Head
+from mtdnn.heads.base import HEADS, Head, StockHead
 from mtdnn.heads.classification import ClassificationHead
 from mtdnn.heads.pieces import pieces_of, text_of_tokens
 
@@ -82,6 +82,9 @@ class SanHead(ClassificationHead):
         kept_NK = kept_NK | ~kept_NK.any(1, keepdim=True)
         lowest = torch.finfo(log_probs_NKC.dtype).min
         return log_probs_NKC.masked_fill(~kept_NK.unsqueeze(-1), lowest).logsumexp(1)
+
+    def as_stock(self) -> StockHead:
+        return Head.as_stock(self)  # not the classifier's: its layer reads four vectors
 
     @torch.no_grad()
     def copy_from(self, other: Head, mapping: Mapping[str, str]) -> None:
