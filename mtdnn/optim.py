@@ -60,7 +60,7 @@ def is_exempt(name: str) -> bool:
 
 
 def layerwise_groups(model: MultiTaskModel, *, learning_rate: float, weight_decay: float, layer_decay: float) -> Groups:
-    """Discriminative rates: ``learning_rate`` x ``layer_decay``^depth, from the heads down.
+    """Discriminative rates: ``learning_rate * layer_decay ** depth``, from the heads down.
 
     Howard and Ruder, 2018, "Universal language model fine-tuning for text classification", section 3.2.
     https://arxiv.org/abs/1801.06146 (Their decay is 1 / 2.6.)
@@ -243,7 +243,7 @@ def make_optimizer(
     :param learning_rate: the full rate: the schedule's factor 1, and the heads'. Above 0.
     :param weight_decay: at least 0; not on biases and LayerNorm.
     :param optimizer: ``type``, one of :data:`OPTIMIZERS`, and its options.
-    :param layer_decay: of the rates from the heads down, in (0, 1] (:func:`layerwise_groups`); None for one rate.
+    :param layer_decay: of the rates from the heads down, in (0, 1] (:func:`~mtdnn.optim.layerwise_groups`); None for one rate.
     :raises ConfigError: with all faults in the options.
     """
     make = chosen("optimizer", OPTIMIZERS, optimizer)
