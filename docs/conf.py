@@ -32,6 +32,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 add_module_names = False
 nitpicky = True
 
@@ -41,6 +42,7 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 
+OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:experiments|tests|benchmarks)/[^)]+|[A-Z]+\.md)\)")
 LITERAL = re.compile(r"(``.*?``)")
 
 
@@ -48,6 +50,13 @@ def models_of(cls):
     for each in cls.__subclasses__():
         yield each
         yield from models_of(each)
+
+
+def name_files(app, docname, source):
+    """Links to files of the repository that are no pages become the files' names."""
+    source[0] = OUTSIDE.sub(
+        lambda link: f"`{link[2]}`" if link[1] == link[2] else f"{link[1]} (`{link[2]}`)", source[0]
+    )
 
 
 def escape_bars(app, what, name, obj, options, lines):
@@ -66,19 +75,12 @@ def without_link(app, env, node, contnode):
     return contnode if any(pydoc.locate(place.strip(".")) is not None for place in places) else None
 
 
-def without_bounds(function):
-    """Its signature with the types alone; bounds stand in the docstring."""
-    hints = get_type_hints(function)
-    found = inspect.signature(function)
-    return found.replace(
-        parameters=[each.replace(annotation=hints.get(name, each.annotation)) for name, each in found.parameters.items()]
-    )
-
-
 def setup(app):
-    for function in (each for each in vars(mtdnn.optim).values() if inspect.isfunction(each)):
-        function.__signature__ = without_bounds(function)
+    for function in vars(mtdnn.optim).values():
+        if inspect.isfunction(function) and function.__module__ == mtdnn.optim.__name__:
+            function.__annotations__ = get_type_hints(function)  # types without their bounds
     for model in models_of(Strict):  # their keys stand in the docstrings; pydantic's signature is not for reading
         model.__signature__ = inspect.Signature()
+    app.connect("source-read", name_files)
     app.connect("autodoc-process-docstring", escape_bars)
     app.connect("missing-reference", without_link)
