@@ -243,7 +243,7 @@ def make_optimizer(
     :param learning_rate: the full rate: the schedule's factor 1, and the heads'. Above 0.
     :param weight_decay: at least 0; not on biases and LayerNorm.
     :param optimizer: ``type``, one of :data:`OPTIMIZERS`, and its options.
-    :param layer_decay: of the rates from the heads down, in (0, 1] (:func:`~mtdnn.optim.layerwise_groups`); None for one rate.
+    :param layer_decay: of the rates from the heads down, in (0, 1] (:func:`layerwise_groups`); None for one rate.
     :raises ConfigError: with all faults in the options.
     """
     make = chosen("optimizer", OPTIMIZERS, optimizer)
