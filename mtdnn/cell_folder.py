@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+import re
 import shutil
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from mtdnn.files import alone, write_json_atomically, write_lines
 
 log = logging.getLogger(__name__)
 CHANGES = "changes.json"
+DIGEST = re.compile(r"[0-9a-f]{16,}")  # of what is too long to be told
 LOGS = ("log.txt", "error.txt")  # the last that is there is told
 
 
@@ -157,6 +159,8 @@ class Difference:
     new: Any
 
     def __str__(self) -> str:
+        if all(DIGEST.fullmatch(str(value)) for value in (self.old, self.new)):
+            return f"{self.key}: not the same any more"
         return f"{self.key}: {self.old} -> {self.new}"
 
     def is_one_of(self, keys: Sequence[str]) -> bool:

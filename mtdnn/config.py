@@ -230,31 +230,29 @@ def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentC
         raise ConfigError(f"{path}: expected keys and values")
     data: dict[str, Any] = dict(file.data)
     sizes = data.pop("sizes", None) or {}
-    for key, value in _expanded(overrides, sizes, file):
+    for place, key, value in _expanded(overrides, sizes, file):
         known = data.get("stages") or {}
-        if key.startswith("stages.") and key.split(".")[1] not in known:
-            raise ConfigError(f"--set {key}: {unknown('stage', key.split('.')[1], known)}")
-        data = _with_value(data, key.split("."), value)
+        keys = key.split(".")
+        if keys[0] == "stages" and keys[1:] and keys[1] not in known:
+            raise ConfigError(f"{place}: {unknown('stage', keys[1], known)}")
+        data = _with_value(data, keys, value)
+        file.settings[tuple(int(part) if part.isdigit() else part for part in keys)] = place
     known = [*ExperimentConfig.model_fields, "stages", "sizes"]
     if wrong := [key for key in data if key not in known]:
-        raise ConfigError(listed([f"{_place(file, key)}: {unknown('key', str(key), known)}" for key in wrong]))
+        raise ConfigError(listed([f"{file.where((key,))}: {unknown('key', str(key), known)}" for key in wrong]))
     data["systems"] = _resolve_systems(data, file)
     data.pop("stages", None)
     return validate(ExperimentConfig, file, data=data)
 
 
-def _place(file: YamlFile, key: str) -> str:
-    """Where a key of the experiment stands: its line, or the command line."""
-    return file.where((key,)) if key in file.data else f"--set {key}"
-
-
-def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, str, Any]]:
+    """Each override as its place, key and value; a size as those that it stands for."""
+    found: list[tuple[str, str, Any]] = []
     for key, value in parse_settings(overrides, option="--set", example="train.epochs=2").items():
         if key != "size":
-            found.append((key, value))
+            found.append((f"--set {key}", key, value))
         elif isinstance(sizes, dict) and value in sizes:
-            found += list(sizes[value].items())
+            found += [(file.where(("sizes", value, each)), each, inner) for each, inner in sizes[value].items()]
         else:
             raise ConfigError(f"--set size={value}: {unknown('size', str(value), sizes)} in {file.path}")
     return found
@@ -297,4 +295,5 @@ def _resolve_stage(stage: Any, bases: Mapping[str, Any], file: YamlFile, key_pat
     if name not in bases:
         raise ConfigError(f"{file.where(key_path)}: {unknown('stage', name, bases)}")
     change = {key: value for key, value in given.items() if key != "base"}
+    file.bases[key_path] = ("stages", name)
     return {"name": name, **merged(bases[name], change)}

@@ -26,7 +26,7 @@ def validate(model: type[M], file: YamlFile, *, data: Any = None) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(listed([_say(model, file, fault) for fault in error.errors()])) from error
+        raise ConfigError(listed(list(dict.fromkeys(_say(model, file, fault) for fault in error.errors())))) from error
 
 
 def _say(model: type[BaseModel], file: YamlFile, fault: Any) -> str:

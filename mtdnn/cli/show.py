@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mtdnn.cli.terminal import console, table_of, tell
+from mtdnn.cli.terminal import console, duration, table_of, tell
 from mtdnn.doctor import Diagnosis, total_seconds
 from mtdnn.experiment import Experiment
 from mtdnn.files import write_json_atomically
@@ -25,12 +25,10 @@ def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
     found = {each.cell.path: each for each in forecast(job, to_do, probe=probe, told=tell)}
     shown = {cell.path: cell for cell in [*to_do, *chosen]}
     rows = [(*plan_row(job, cell), *forecast_cells(found.get(path))) for path, cell in shown.items()]
-    console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "minutes"), rows))
+    console.print(table_of(("cell", "tasks", "state", "starts from", "steps", "visits", "time"), rows))
     known = [each.seconds for each in found.values() if each.seconds is not None]
     if known:
-        console.print(
-            f"about {sum(known) / 60:.0f} minutes of training and evaluation, one cell after another, by this probe"
-        )
+        tell(f"about {duration(sum(known))} of training and evaluation, one cell after another, by this probe")
 
 
 def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diagnosis]) -> None:
@@ -40,8 +38,8 @@ def print_diagnoses(job: Experiment, cells: Sequence[Cell], found: Sequence[Diag
     free = min(each.findings.free for each in found) if found else 0
     tell(f"device {job.device}, {torch.get_num_threads()} threads, {shown_bytes(free)} free")
     if found and all(each.fits for each in found):
-        minutes = total_seconds(job, cells, found) / 60
-        tell(f"everything fits; about {minutes:.1f} minutes of training and evaluation, one cell after another")
+        total = duration(total_seconds(job, cells, found))
+        tell(f"everything fits; about {total} of training and evaluation, one cell after another")
 
 
 def print_profiles(found: Sequence[Diagnosis]) -> None:
@@ -101,8 +99,8 @@ def plan_row(job: Experiment, cell: Cell) -> tuple[Any, ...]:
 def forecast_cells(found: Forecast | None) -> tuple[str, ...]:
     if found is None:
         return ("", "", "")
-    minutes = "" if found.seconds is None else f"{found.seconds / 60:.1f}"
-    return (str(found.steps), "\n".join(map(str, found.visits)), minutes)
+    time = "" if found.seconds is None else duration(found.seconds)
+    return (str(found.steps), "\n".join(map(str, found.visits)), time)
 
 
 def state_of(job: Experiment, cell: Cell) -> str:

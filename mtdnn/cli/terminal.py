@@ -43,6 +43,13 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str
     return table
 
 
+def duration(seconds: float) -> str:
+    """In the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def tell(text: str) -> None:
     console.print(text, markup=False, highlight=False)
 
