@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SUDO := $(shell [ `id -u` = 0 ] || echo sudo)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-lowest test-protections mutate bench lint clean
+.PHONY: quickstart test test-fast test-browser test-faults test-faults-fast test-lowest test-protections mutate bench lint docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
@@ -47,6 +47,10 @@ mutate: $(VENV)/.test
 bench: $(VENV)/.test
 	set -e; for name in train_step memory prepare predict scaling products gpu; do $(BIN)/python -m benchmarks.$$name; done
 
+# The documentation site, in build/docs; `make test` runs its blocks.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,6 +78,10 @@ $(VENV)-lowest/.test: setup.cfg setup.py constraints-lowest.txt
 $(VENV)/.browser: $(VENV)/.test
 	command -v chromium > /dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
 	$(PIP) --editable '.[test,browser]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(PIP) --editable '.[test,docs]'
 	touch $@
 
 clean:

@@ -176,7 +176,7 @@ class StageConfig(Strict):
 
 
 class ExperimentConfig(Strict):
-    """An experiment, its ``sizes`` and stage ``base``s resolved."""
+    """An experiment, its ``sizes`` and the ``base`` of each stage resolved."""
 
     name: Name
     description: str = ""

@@ -60,7 +60,7 @@ def is_exempt(name: str) -> bool:
 
 
 def layerwise_groups(model: MultiTaskModel, *, learning_rate: float, weight_decay: float, layer_decay: float) -> Groups:
-    """Discriminative rates: ``learning_rate`` x ``layer_decay``^depth, from the heads down.
+    """Discriminative rates: ``learning_rate * layer_decay ** depth``, from the heads down.
 
     Howard and Ruder, 2018, "Universal language model fine-tuning for text classification", section 3.2.
     https://arxiv.org/abs/1801.06146 (Their decay is 1 / 2.6.)

@@ -102,7 +102,9 @@ def submit(
     Each task is answered by the model that was trained on it alone, else by the joint one.
 
     :param run: the folder that ``mtdnn run`` wrote.
-    :param system, stages, seed: which models, where there are several.
+    :param system: whose models, where there are several systems.
+    :param stages: models of these stages alone.
+    :param seed: models of this seed, where a task has several.
     :param majority: give WNLI its most frequent answer instead of a model's.
     :raises ConfigError: when only the options leave a doubt, such as which of several seeds is meant.
     :raises DataError: naming every model, split and row that is missing.
