@@ -31,7 +31,7 @@ from mtdnn.errors import (
     unknown,
 )
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.files import add_to_manifest, alone, write_json_atomically, write_lines, write_manifest, writing
+from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, write_text_atomically, writing
 from mtdnn.heads.base import copy_head
 from mtdnn.interruptions import interruptions
 from mtdnn.methods import Methods, build_methods
@@ -452,7 +452,7 @@ class Experiment:
             staged.rename(folder)
 
     def write_card(self, cell: Cell, result: Mapping[str, Any]) -> None:
-        """The model's card, which tells its results, into the folder that is there since before they were known."""
+        """The model's card, which tells its results; the manifest leaves it out, so that a person may edit it."""
         text = run_card(
             result,
             [self.registry[task] for task in cell.tasks],
@@ -460,7 +460,7 @@ class Experiment:
             start=str(start) if (start := self.upstream(cell)) else None,
             device=self.device,
         )
-        add_to_manifest(self.folder(cell).model, CARD, text)
+        write_text_atomically(self.folder(cell).model / CARD, text)
 
     def _cosine(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
         (task,) = cell.tasks

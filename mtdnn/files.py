@@ -101,7 +101,8 @@ def require_space(folder: Path, num_bytes: int, *, purpose: str) -> None:
 def write_manifest(folder: Path, *, format: int) -> None:
     """``manifest.json`` with the SHA-256 of every file of a folder, and all of it on the disk."""
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    (folder / MANIFEST).write_text(_manifest(hashes, format), encoding="utf-8")
+    manifest = json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
+    (folder / MANIFEST).write_text(manifest, encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         flush(path)
 
@@ -134,18 +135,6 @@ def new_folder(out: Path) -> Iterator[Path]:
             staged.rename(out)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-
-
-def add_to_manifest(folder: Path, name: str, text: str) -> None:
-    """Put one more file into a folder that has its manifest; wherever this ends, the folder fits the manifest there."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    write_text_atomically(folder / name, text)
-    hashes = {**manifest["files"], name: sha256(folder / name)}
-    write_text_atomically(folder / MANIFEST, _manifest(hashes, manifest["format"]))
-
-
-def _manifest(hashes: dict[str, str], format: int) -> str:
-    return json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
 
 
 def verify_manifest(folder: Path, *, format: int) -> None:

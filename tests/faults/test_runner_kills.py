@@ -16,7 +16,6 @@ import pytest
 from faults.work import Process, command_line
 from support import MTDNN, own_process, untimed, write_toy_experiment
 
-from mtdnn.files import MANIFEST
 from mtdnn.model_card import CARD
 
 EXPERIMENT = """
@@ -115,10 +114,6 @@ def phase(out: Path) -> str:
     return "evaluating" if any((cell / "model").exists() for cell in open_cells) else "training"
 
 
-def manifest_of(path: Path) -> dict[str, str]:
-    return json.loads(path.read_text())["files"]
-
-
 def outcome(out: Path) -> dict[str, object]:
     """Everything that a run leaves, results and cards without times: every byte of predictions, texts and models."""
     found: dict[str, object] = {}
@@ -128,8 +123,6 @@ def outcome(out: Path) -> dict[str, object]:
             found[name] = untimed(json.loads(path.read_text()))
         elif path.name == CARD:
             found[name] = [line for line in path.read_text().splitlines() if not line.startswith("- time: ")]
-        elif path.name == MANIFEST:
-            found[name] = {file: digest for file, digest in manifest_of(path).items() if file != CARD}
         elif not path.name.startswith(".") and not {"events", "log.txt"} & set(path.relative_to(out).parts):
             found[name] = path.read_bytes()
     return found
