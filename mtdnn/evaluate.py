@@ -1,7 +1,7 @@
 """Model + split -> predictions and metrics."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,19 @@ def predict_batches(
 
 
 def evaluate(
-    model: MultiTaskModel, data: TaskSplit, *, batch_size: int = 64, pad_id: int = 0, ranks: Ranks = ALONE
+    model: MultiTaskModel,
+    data: TaskSplit,
+    *,
+    batch_size: int = 64,
+    pad_id: int = 0,
+    ranks: Ranks = ALONE,
+    metrics: Sequence[str] = (),
 ) -> Evaluation:
-    """Predict every unit of a split once, each process a share of the batches, and compute the task's metrics."""
-    task, head = model.task_defs[data.task], model.head(data.task)
+    """Predict every unit of a split once, each process a share of the batches, and compute the metrics.
+
+    :param metrics: by default those that the model's task names.
+    """
+    names, head = metrics or model.task_defs[data.task].metrics, model.head(data.task)
     decoded: list[Any] = [None] * len(data)
     described: list[Any] = [None] * len(data)
     found: list[tuple[int, Any, Any]] = []
@@ -76,9 +85,9 @@ def evaluate(
     targets = data.targets
     labelled = bool(len(data)) and bool(targets.sizes_U.all())
     gold = [head.gold(each, texts) for each, texts in zip(targets, data.texts(), strict=True)] if labelled else []
-    metrics = compute(task.metrics, decoded, gold) if labelled else {}
+    values = compute(names, decoded, gold) if labelled else {}
     counted = sum(map(head.trainable, targets))
-    return Evaluation(data.task, data.split, metrics, data.uids, described, decoded, gold, counted)
+    return Evaluation(data.task, data.split, values, data.uids, described, decoded, gold, counted)
 
 
 def bootstrap(

@@ -10,7 +10,7 @@ BLOCK = re.compile(r"^(\d*)([#>+-]|(?<=\d)[.)])(?=\s)")
 
 def in_markdown(text: str) -> str:
     """Text that Markdown shows as it is, on one line, in a heading or a cell."""
-    line = MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
+    line = MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))
     return line.replace("<", "&lt;")
 
 

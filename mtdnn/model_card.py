@@ -1,6 +1,7 @@
 """A model's card: what the hub and its readers should know of it, as a ``README.md`` with the hub's metadata."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def metadata(tasks: Sequence[TaskDef], *, name: str, encoder: str | None, result
     """What the hub reads: tags, data sets, base model, results."""
     by_name = {task.name: task for task in tasks}
     kinds = list(dict.fromkeys(hub_task(task) for task in tasks))
+    sources = Counter(source_on_hub(task) for task in tasks)
+    shared = {task.name for task in tasks if sources[source_on_hub(task)] > 1}
     return ModelCardData(
         model_name=name,
         library_name="mtdnn",
@@ -82,19 +85,28 @@ def metadata(tasks: Sequence[TaskDef], *, name: str, encoder: str | None, result
         base_model=encoder if encoder and on_hub(encoder) else None,
         datasets=list(dict.fromkeys(path for task in tasks if (path := data_set(task)))) or None,
         metrics=list(dict.fromkeys(metric for task in tasks for metric in task.metrics)) or None,
-        eval_results=[eval_result(each, by_name[each.task]) for each in results] or None,
+        eval_results=[eval_result(each, by_name[each.task], shared=shared) for each in results] or None,
     )
 
 
-def eval_result(result: Result, task: TaskDef) -> EvalResult:
-    """A result as the hub's model index has it."""
+def source_on_hub(task: TaskDef) -> tuple[str, str, str | None]:
+    """Kind of task, data set and configuration; the hub takes results for one task's where they are equal."""
     hub = task.data.hub
+    return hub_task(task), data_set(task) or task.name, hub.name if hub and data_set(task) else None
+
+
+def eval_result(result: Result, task: TaskDef, *, shared: Collection[str]) -> EvalResult:
+    """A result as the hub's model index has it.
+
+    :param shared: tasks that have their data set in common with another one, and so go by their own names.
+    """
+    kind, source, config = source_on_hub(task)
     return EvalResult(
-        task_type=hub_task(task),
+        task_type=kind,
         task_name=task.name,
-        dataset_type=data_set(task) or task.name,
+        dataset_type=task.name if task.name in shared else source,
         dataset_name=task.name,
-        dataset_config=hub.name if hub and data_set(task) else None,
+        dataset_config=None if task.name in shared else config,
         dataset_split=result.split,
         metric_type=result.metric,
         metric_value=result.value,
@@ -104,7 +116,7 @@ def eval_result(result: Result, task: TaskDef) -> EvalResult:
 
 def hub_task(task: TaskDef) -> str:
     """What the hub calls this kind of task."""
-    return HEADS.get(task.kind, where=f"task '{task.name}'").hub_task
+    return HEADS.get(task.head_type, where=f"task '{task.name}'").hub_task
 
 
 def data_set(task: TaskDef) -> str | None:

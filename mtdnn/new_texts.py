@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mtdnn.data.formats import READERS, STDIN, numbered_lines, suffix_format
 from mtdnn.data.rows import BadRows, Fault, Faults, Row
 from mtdnn.data.units import Texts
-from mtdnn.errors import ConfigError, DataError, listed
+from mtdnn.errors import ConfigError, DataError, listed, unknown
 from mtdnn.heads.base import HEADS
 from mtdnn.tasks import Inputs, TaskDef
 
@@ -52,8 +52,17 @@ class NewTexts:
 
     @classmethod
     def of_memory(cls, rows: Iterable[Any], tasks: Sequence[TaskDef]) -> "NewTexts":
-        """Of texts, pairs of texts, or mappings from a column's name to its text; read once."""
-        return cls("rows", lambda _: (memory_row(number, row) for number, row in enumerate(rows, 1)), tasks)
+        """Of texts, pairs of texts, or mappings from a column's name to its text; read once.
+
+        A pair is a tuple or a list; where no task reads pairs, a list is one text's words.
+
+        :raises DataError: when the rows are a single text or mapping.
+        """
+        if isinstance(rows, str | Mapping):
+            raise DataError(f"rows: expected a list of rows, got {rows!r:.100}; write [row]")
+        is_pair = any(task.inputs.second for task in tasks)
+        read = (memory_row(number, row, is_pair=is_pair) for number, row in enumerate(rows, 1))
+        return cls("rows", lambda _: read, tasks)
 
     def count(self) -> int:
         """How many rows there are to predict; looks at all of them, for what can be read twice.
@@ -65,7 +74,7 @@ class NewTexts:
         faults.raise_if_any(self.name)
         return number
 
-    def windows(self) -> Iterator[list[dict[str, Any]]]:
+    def windows(self) -> Iterator[list[Row]]:
         """The rows, :data:`WINDOW` at a time.
 
         :raises DataError: naming every bad row up to the window's end, unless they are skipped.
@@ -84,12 +93,12 @@ class NewTexts:
     def _skips(self) -> bool:
         return self.bad_rows == "skip"
 
-    def _readable(self, faults: Faults, left_out: Faults) -> Iterator[dict[str, Any]]:
+    def _readable(self, faults: Faults, left_out: Faults) -> Iterator[Row]:
         for row in self.read(faults):
             if found := row.faults or text_faults(row.values, self.tasks):
                 left_out.add(row.place, *found)
             else:
-                yield {**row.values, PLACE: row.place}
+                yield row
 
 
 def windows(rows: Iterable[T]) -> Iterator[list[T]]:
@@ -111,9 +120,11 @@ def file_reader(path: Path, format: str | None = None) -> Callable[[Faults], Ite
             raise ConfigError(f"--format {format}: standard input is read as one of {', '.join(STREAMED)}")
     elif not path.is_file():
         raise DataError(f"{path}: no such file")
-    if format == TEXT_FORMAT or (format is None and path.suffix == f".{TEXT_FORMAT}"):
-        return lambda faults: text_lines(path, faults)
-    reader = READERS[format or suffix_format(path)]
+    readers = {**READERS, TEXT_FORMAT: text_lines}
+    name = format or suffix_format(path, readers, remedy="name it with --format")
+    if name not in readers:
+        raise ConfigError(f"--format {name}: {unknown('file format', name, readers)}")
+    reader = readers[name]
     return lambda faults: reader(path, faults)
 
 
@@ -123,15 +134,20 @@ def text_lines(path: Path, faults: Faults) -> Iterator[Row]:
         yield Row(f"{path}:{line.number}", {"text_a": line.text.rstrip("\r\n")}, line.faults)
 
 
-def memory_row(number: int, row: Any) -> Row:
-    """A text, a pair of texts or a mapping as a row."""
+def memory_row(number: int, row: Any, *, is_pair: bool) -> Row:
+    """A text, a pair of texts or a mapping as a row.
+
+    :param is_pair: whether a task reads pairs; else a list is the words of one text.
+    """
     place = f"row {number}"
     if isinstance(row, Mapping):
         return Row(place, dict(row))
-    texts = [row] if isinstance(row, str) else row
-    if isinstance(texts, list | tuple) and len(texts) in (1, 2) and all(isinstance(text, str) for text in texts):
-        return Row(place, dict(zip(("text_a", "text_b"), texts, strict=False)))
-    return Row(place, {}, (Fault("", f"expected a text, a pair of texts or a mapping, got {row!r:.100}"),))
+    if isinstance(row, str) or (isinstance(row, list) and not is_pair):
+        return Row(place, {"text_a": row})
+    if is_pair and isinstance(row, list | tuple) and len(row) in (1, 2):
+        return Row(place, dict(zip(("text_a", "text_b"), row, strict=False)))
+    wanted = "a text, a pair of texts or a mapping" if is_pair else "a text or a mapping"
+    return Row(place, {}, (Fault("", f"expected {wanted}, got {row!r:.100}"),))
 
 
 def names_in(row: Mapping[str, Any], task: TaskDef) -> Inputs | None:
@@ -153,8 +169,7 @@ def text_faults(row: Mapping[str, Any], tasks: Sequence[TaskDef]) -> tuple[Fault
         names = names_in(row, task)
         if names is None:
             wanted = " or ".join(str(names.columns()) for names in own_names(task))
-            here = [key for key in row if key != PLACE]
-            found[Fault("", f"task '{task.name}' reads {wanted}; the row has {here}")] = None
+            found[Fault("", f"task '{task.name}' reads {wanted}; the row has {list(row)}")] = None
             continue
         for column in names.columns():
             try:
@@ -167,17 +182,18 @@ def text_faults(row: Mapping[str, Any], tasks: Sequence[TaskDef]) -> tuple[Fault
 
 def text_in(row: Mapping[str, Any], column: str, task: TaskDef) -> str:
     """A column's text as the task's kind reads it; ValueError where it is none."""
-    return HEADS.get(task.kind, where=f"task '{task.name}': kind").read_text(row[column])
+    return HEADS.get(task.head_type, where=f"task '{task.name}': kind").read_text(row[column])
 
 
-def texts_of(row: Mapping[str, Any], task: TaskDef) -> Texts:
+def texts_of(row: Mapping[str, Any], task: TaskDef, *, place: str) -> Texts:
     """A row's text or pair, by the task's own column names or by ``text_a`` and ``text_b``.
 
+    :param place: what messages call the row.
     :raises DataError: naming what is missing or empty.
     """
     names = names_in(row, task)
     faults = text_faults(row, [task])
     if names is None or faults:
-        raise DataError(listed([f"{row.get(PLACE, 'row')}: {fault}" for fault in faults]))
+        raise DataError(listed([f"{place}: {fault}" for fault in faults]))
     first, *second = (text_in(row, column, task) for column in names.columns())
     return first, second[0] if second else None

@@ -102,11 +102,13 @@ class Predictor:
             self.model.remap_labels(definition)
         else:
             check_labels(definition, saved)
-        source = find_source(definition, split, data_dir=data_dir)
+        trained = self.task(definition.name)
+        as_trained = {"head": trained.head, "range": trained.range, "groups": trained.groups}
+        source = find_source(definition.model_copy(update=as_trained), split, data_dir=data_dir)
         data = load_split(
             source, self.model.head(definition.name), self.tokenizer, max_length=self.model.config.encoder_max_length
         )
-        found = evaluate(self.model, data, pad_id=self.tokenizer.pad_token_id)
+        found = evaluate(self.model, data, pad_id=self.tokenizer.pad_token_id, metrics=definition.metrics)
         if not found.metrics:
             raise DataError(f"task '{definition.name}': split '{split}' has no labels; use mtdnn predict")
         return found
@@ -149,18 +151,22 @@ class Predictor:
     def predict_stream(self, texts: NewTexts) -> Iterator[dict[str, Any]]:
         """One mapping per row, in their order; a window of rows is held at a time."""
         skips = texts.bad_rows == "skip"
+        if skips and PLACE in (task.name for task in texts.tasks):
+            raise ConfigError(f"a task is called '{PLACE}', as each row's place is where bad rows are skipped")
         for window in texts.windows():
-            for row, found in zip(window, self.predict(window, texts.tasks), strict=True):
-                yield {PLACE: row[PLACE], **found} if skips else found
+            for row, found in zip(window, self.predict([row.values for row in window], texts.tasks), strict=True):
+                yield {PLACE: row.place, **found} if skips else found
 
     def predict(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[TaskDef]) -> list[dict[str, Any]]:
         """Each row's prediction by task. Tasks that read the same texts share one encoding."""
-        faults = [fault for task in tasks for row in rows for fault in faults_of(partial(texts_of, row, task))]
-        if faults:
+        reading = [
+            partial(texts_of, row, task, place=f"row {number}") for task in tasks for number, row in enumerate(rows, 1)
+        ]
+        if faults := [fault for read in reading for fault in faults_of(read)]:
             raise DataError(listed(faults))
         readers: dict[tuple[Hashable, tuple[Texts, ...]], list[TaskDef]] = {}
         for task in tasks:
-            texts = tuple(texts_of(row, task) for row in rows)
+            texts = tuple(texts_of(row, task, place="row") for row in rows)
             readers.setdefault((self.model.head(task.name).encoding, texts), []).append(task)
         found: list[dict[str, Any]] = [{} for _ in rows]
         for (_, texts), sharing in readers.items():

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,10 +75,18 @@ def method_text(inputs: Mapping[str, Any], start: str | None) -> str:
     return "\n\n".join(lines)
 
 
+def without_folders(value: Any) -> Any:
+    """An option's value, of paths of this machine the last part alone."""
+    if isinstance(value, list):
+        return [without_folders(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def method_line(method: Method, options: Mapping[str, Any]) -> str:
     """One method in a paragraph: what it does, where it is from, its options, how its preset differs."""
     preset = options.get("preset")
-    given = ", ".join(f"{name} {value}" for name, value in options.items() if name not in ("type", "preset"))
+    rest = {name: without_folders(value) for name, value in options.items() if name not in ("type", "preset")}
+    given = ", ".join(f"{name} {value}" for name, value in rest.items())
     parts = [f"**{in_markdown(method.name)}** ({method.kind}): {in_markdown(method.summary)}"]
     parts.append(in_markdown(method.source))
     if preset:

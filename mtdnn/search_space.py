@@ -42,7 +42,7 @@ class Span(Strict):
     @property
     def texts(self) -> list[str]:
         """The listed values, or the ends of the range, as ``--set`` takes them."""
-        return [json.dumps(value) for value in (self.values or [self.low, self.high])]
+        return [as_yaml(value) for value in (self.values or [self.low, self.high])]
 
 
 class SearchSpace(Strict):
@@ -70,4 +70,9 @@ def load_space(path: Path) -> tuple[SearchSpace, YamlFile]:
 
 def overrides_of(params: Mapping[str, Any]) -> list[str]:
     """Chosen values as ``--set`` takes them: ``key=value``."""
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in params.items()]
+    texts = {key: value if isinstance(value, str) else as_yaml(value) for key, value in params.items()}
+    return [f"{key}={text}" for key, text in texts.items()]
+
+
+def as_yaml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

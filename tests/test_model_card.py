@@ -13,8 +13,8 @@ from mtdnn.experiment import Experiment
 from mtdnn.files import MANIFEST
 from mtdnn.model import load_model
 from mtdnn.model_card import CARD, Result, encoder_name, model_card
-from mtdnn.run_card import results_of, run_card
-from mtdnn.tasks import TaskDef, load_tasks
+from mtdnn.run_card import results_of, run_card, without_folders
+from mtdnn.tasks import TaskDef, load_tasks, read_task, shipped
 
 HUB = {"hub": {"path": "allenai/scitail", "name": "tsv_format"}}
 SCITAIL = TaskDef.model_validate(
@@ -35,7 +35,7 @@ RESULTS = [
     Result(task="sts", split="validation", metric="pearson", value=0.5),
 ]
 FINETUNE = "{name: finetune, kind: finetune, from: joint, tasks: [sts]}"
-NASTY = "a|b <script>alert(1)</script> `x` [y](z) --- # *bold*"
+NASTY = "a|b\r\r# c <script>alert(1)</script> `x` [y](z) --- # *bold*"
 
 
 def test_the_metadata_is_what_the_hub_s_own_classes_read():
@@ -80,7 +80,7 @@ def test_an_encoder_is_a_base_model_only_where_the_hub_has_it_and_folders_stay_u
 
 @pytest.mark.parametrize("field", ["name", "description", "citation", "license", "labels"])
 def test_what_names_and_definitions_hold_stays_text(field):
-    value = NASTY.replace("/", "") if field == "name" else NASTY  # no task may be called by a path
+    value = NASTY.replace("/", "").replace("\r", "") if field == "name" else NASTY  # no path, no control characters
     changed = {field: [value, "b"] if field == "labels" else value.replace(".", "")}
     task = TaskDef.model_validate({**NLI.model_dump(mode="json"), **changed})
     text = model_card([task], name=NASTY, results=[Result(task=task.name, split="test", metric="accuracy", value=1.0)])
@@ -166,3 +166,15 @@ def test_a_card_can_be_made_again_from_what_the_run_keeps(run):
     text = run_card(result, tasks, name=f"toy: {cell}", start=None, device=torch.device("cpu"))
     assert text == (run.folder(cell).model / CARD).read_text(encoding="utf-8")
     assert len(list(results_of(result))) == 6
+
+
+def test_tasks_of_one_data_set_keep_their_own_results_in_the_hub_s_index():
+    tasks = [read_task(shipped("task_defs") / f"{name}.yaml") for name in ("anli_r1", "anli_r2", "rte")]
+    results = [Result(task=task.name, split="test", metric="accuracy", value=n / 10) for n, task in enumerate(tasks)]
+    found = ModelCard(model_card(tasks, name="m", results=results)).data.eval_results
+    assert {(each.task_name, each.metric_value) for each in found} == {("anli_r1", 0.0), ("anli_r2", 0.1), ("rte", 0.2)}
+    assert {each.dataset_type for each in found} == {"anli_r1", "anli_r2", "nyu-mll/glue"}
+
+
+def test_an_option_that_is_a_path_of_the_machine_is_told_by_its_name():
+    assert without_folders(["/home/alice/secret/teacher", "package:x/model", 3]) == ["teacher", "package:x/model", 3]

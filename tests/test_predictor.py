@@ -14,8 +14,10 @@ from support import own_process
 import mtdnn
 from mtdnn import new_texts
 from mtdnn import predictor as predictor_module
-from mtdnn.data.tokenize import tokenizer_name
+from mtdnn.data.sources import find_source
+from mtdnn.data.tokenize import load_split, tokenizer_name
 from mtdnn.errors import CheckpointError, ConfigError, DataError, MemoryExceededError
+from mtdnn.heads.base import build_head
 from mtdnn.model import MultiTaskModel
 from mtdnn.predictor import Predictor, batches_by_length
 from mtdnn.tasks import load_tasks
@@ -163,3 +165,17 @@ def test_only_the_names_that_are_asked_for_are_imported():
     assert {"run", "MultiTaskModel", "Predictor"} < set(dir(mtdnn))
     with pytest.raises(AttributeError, match="no attribute 'predict'"):
         _ = mtdnn.predict
+
+
+def test_evaluating_a_model_with_other_options_leaves_the_definition_s_own_rows_alone(tmp_path, monkeypatch):
+    """The model was trained with questions cut at 4 pieces; the definition now says 8."""
+    monkeypatch.setenv("MTDNN_CACHE", str(tmp_path))
+    definition = load_tasks()["everyday_reading"]
+    old = definition.model_copy(update={"head": {"stride": 0, "max_question_tokens": 4}})
+    new = definition.model_copy(update={"head": {"stride": 0, "max_question_tokens": 8}, "metrics": ["exact_match"]})
+    trained = Predictor(tiny_model([old], max_length=24).eval(), tiny_tokenizer())
+    assert list(trained.evaluate(new, "validation").metrics) == ["exact_match"]
+    loaded = load_split(find_source(new, "validation"), build_head(new), tiny_tokenizer(), max_length=24)
+    monkeypatch.setenv("MTDNN_CACHE", str(tmp_path / "clean"))
+    clean = load_split(find_source(new, "validation"), build_head(new), tiny_tokenizer(), max_length=24)
+    assert loaded.units(range(20))["input_ids"] == clean.units(range(20))["input_ids"]

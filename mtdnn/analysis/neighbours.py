@@ -18,7 +18,7 @@ from mtdnn.analysis.perturbed import batch_of, method_at, options_from, perturbe
 from mtdnn.analysis.words import Texts, WordTable, mean_of_word, read, spelled, vocabulary_words, word_table
 from mtdnn.data.rows import Faults, without_faults
 from mtdnn.errors import ConfigError, DataError, unknown
-from mtdnn.new_texts import PLACE, file_reader, texts_of
+from mtdnn.new_texts import file_reader, texts_of
 from mtdnn.predictor import Predictor
 from mtdnn.tasks import TaskDef
 
@@ -134,10 +134,10 @@ def alone(tokenizer: Any) -> list[Texts]:
 def file_texts(path: Path, task: TaskDef) -> list[Texts]:
     """A data file's texts: columns ``text_a`` alone, or the task's."""
     faults = Faults()
-    rows = [{**row.values, PLACE: row.place} for row in without_faults(file_reader(path)(faults), faults)]
+    rows = list(without_faults(file_reader(path)(faults), faults))
     faults.raise_if_any(str(path))
     if not rows:
         raise DataError(f"{path}: no rows")
-    if all("text_a" in row and "text_b" not in row for row in rows):
-        return [(str(row["text_a"]), None) for row in rows]
-    return [texts_of(row, task) for row in rows]
+    if all("text_a" in row.values and "text_b" not in row.values for row in rows):
+        return [(str(row.values["text_a"]), None) for row in rows]
+    return [texts_of(row.values, task, place=row.place) for row in rows]

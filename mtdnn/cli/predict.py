@@ -55,6 +55,7 @@ def predict(
 
     from mtdnn.cli.terminal import open_log, print_lines
     from mtdnn.data.formats import STDIN
+    from mtdnn.errors import ConfigError
     from mtdnn.new_texts import NewTexts
     from mtdnn.prediction_files import check_name, json_lines, write_predictions
     from mtdnn.predictor import Predictor
@@ -62,6 +63,8 @@ def predict(
     open_log()
     if out is not None:
         check_name(out)
+        if source != STDIN and out.resolve() == source.resolve():
+            raise ConfigError(f"--out {out}: that is the input; give another name")
     predictor = Predictor.load(model, precision=precision.value)
     tasks = predictor.tasks(task.split(",") if task else None)
     texts = NewTexts.of_file(source, tasks, format=format and format.value, bad_rows=bad_rows.value)

@@ -13,7 +13,7 @@ import lzma
 import sys
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -60,13 +60,16 @@ def open_bytes(path: Path) -> io.BufferedIOBase:
     return opened if isinstance(opened, io.BufferedIOBase) else io.BufferedReader(opened)
 
 
-def suffix_format(path: Path) -> str:
-    """The file format that a file's name says, compression aside."""
+def suffix_format(
+    path: Path, known: Collection[str] | None = None, *, remedy: str = "name it with data.files.format"
+) -> str:
+    """The file format that a file's name says, compression aside; ConfigError when it is not one of the known ones."""
+    known = READERS if known is None else known
     suffixes = [suffix for suffix in path.suffixes if suffix not in DECOMPRESS]
     found = suffixes[-1].removeprefix(".") if suffixes else ""
     found = {"json": "jsonl", "ndjson": "jsonl"}.get(found, found)
-    if found not in READERS:
-        raise ConfigError(f"{path}: {unknown('file format', found, READERS)}; name it with data.files.format")
+    if found not in known:
+        raise ConfigError(f"{path}: {unknown('file format', found, known)}; {remedy}")
     return found
 
 

@@ -125,7 +125,7 @@ class TaskSplit:
         units: dict[str, list[Any]] = self.table[(indices if self.chosen is None else self.chosen[indices]).tolist()]
         if self.kept is not None:
             kept = [self.kept[index] for index in indices]
-            for name in (*ROW_COLUMNS, *(set(units) - set(SCHEMA.names) - {TEXTS})):
+            for name in (*ROW_COLUMNS, *(set(units) - set(SCHEMA.names))):
                 units[name] = [
                     [rows[k] for k in keep] if rows else [] for rows, keep in zip(units[name], kept, strict=True)
                 ]

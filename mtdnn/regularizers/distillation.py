@@ -76,6 +76,7 @@ class Distillation(Regularizer):
         self.teachers, self.weight, self.temperature, self.form = list(teachers), weight, temperature, form
         self._models: list[MultiTaskModel] = []
         self._content: dict[str, str] = {}
+        self._wanted: set[str] | None = None  # the tasks that the term was checked for
 
     def content(self) -> dict[str, str]:
         """The hash of each teacher's configuration and weights.
@@ -89,6 +90,7 @@ class Distillation(Regularizer):
 
     def check(self, tasks: Sequence[TaskDef], tokenizer: Any, *, max_length: int) -> None:
         known: dict[str, list[TaskDef]] = {}
+        self._wanted = {task.name for task in tasks}
         for path, folder in self._folders():
             config, known[path] = saved_config(folder)
             check_token_ids(config, tokenizer, max_length=max_length, where=f"{WHERE}: {path}")
@@ -104,7 +106,8 @@ class Distillation(Regularizer):
         self._models = [frozen(load_model(folder), like=like) for _, folder in self._folders()]
         models = zip(self.teachers, self._models, strict=True)
         known = {path: list(each.task_defs.values()) for path, each in models}
-        if untaught := check_teachers(known, list(model.task_defs.values())):
+        wanted = model.task_defs if self._wanted is None else self._wanted
+        if untaught := check_teachers(known, [task for name, task in model.task_defs.items() if name in wanted]):
             log.warning("distillation: no teacher has a head for %s, which gets no term", ", ".join(untaught))
 
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
