@@ -1,7 +1,7 @@
 """Model + split -> predictions and metrics."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from mtdnn.data.batch import Batch, make_batch, sorted_batches
 from mtdnn.data.tokenize import TaskSplit
 from mtdnn.distributed import ALONE, Ranks
 from mtdnn.memory import memory_for
-from mtdnn.metrics.base import UndefinedMetricWarning, compute
+from mtdnn.metrics.base import Metric, UndefinedMetricWarning, compute, resampled
 from mtdnn.model import MultiTaskModel
 
 RESAMPLES = 400
@@ -90,18 +90,11 @@ def evaluate(
     return Evaluation(data.task, data.split, values, data.uids, described, decoded, gold, counted)
 
 
-def bootstrap(
-    metric: Callable[[list[Any], list[Any]], float], evaluation: Evaluation, *, seed: int = 0, level: float = 0.95
-) -> tuple[float, float]:
+def bootstrap(metric: Metric, evaluation: Evaluation, *, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of a metric over resampled units (Efron and Tibshirani, 1993, section 13.3)."""
-    rng = np.random.default_rng(seed)
-    count = len(evaluation.gold)
-    values = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        for _ in range(RESAMPLES):
-            chosen = rng.integers(count, size=count)
-            values.append(metric([evaluation.decoded[i] for i in chosen], [evaluation.gold[i] for i in chosen]))
+        values = resampled(metric, evaluation.decoded, evaluation.gold, resamples=RESAMPLES, seed=seed)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

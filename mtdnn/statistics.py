@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from mtdnn.metrics.base import UndefinedMetricWarning
+from mtdnn.metrics.base import UndefinedMetricWarning, resampled
 
 LEVEL, POWER = 0.95, 0.8
 RESAMPLES = 400
@@ -114,20 +115,16 @@ def paired_bootstrap(
     """
 
     pairs = [(indexable(one), indexable(two)) for one, two in zip(a, b, strict=True)]
-    targets, rng, count = indexable(gold), np.random.default_rng(seed), len(gold)
-
-    def difference(chosen: Any) -> float:
-        right = targets[chosen]
-        return mean(metric(two[chosen], right) - metric(one[chosen], right) for one, two in pairs)
-
+    targets = indexable(gold)
+    values_of = partial(resampled, metric, targets=targets, resamples=resamples, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
-        values = np.array([difference(rng.integers(count, size=count)) for _ in range(resamples)])
-        centre = difference(np.arange(count))
+        values = np.mean([values_of(two) - values_of(one) for one, two in pairs], axis=0)
+        centre = mean(metric(two, targets) - metric(one, targets) for one, two in pairs)
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     side = min(int((values <= 0).sum()), int((values >= 0).sum()))
     p_value = min(1.0, 2 * (side + 1) / (resamples + 1))
-    return Difference(mean=centre, num=count, low=float(low), high=float(high), p_value=p_value)
+    return Difference(mean=centre, num=len(gold), low=float(low), high=float(high), p_value=p_value)
 
 
 def indexable(values: Sequence[Any]) -> Any:

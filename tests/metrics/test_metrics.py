@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtdnn.metrics.base import METRICS, UndefinedMetricWarning, compute
+from mtdnn.metrics.base import METRICS, UndefinedMetricWarning, compute, resampled
 from mtdnn.metrics.ranking import ranked_groups
 
 
@@ -70,3 +70,16 @@ def test_ranking_metrics_lie_between_zero_and_one_and_do_not_depend_on_the_order
 def test_predictions_and_targets_must_pair_up():
     with pytest.raises(ValueError, match="2 predictions but 1 targets"):
         compute(["accuracy"], [1, 0], [1])
+
+
+@given(
+    data=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30),
+    name=st.sampled_from(["accuracy", "f1", "f1_macro", "matthews_corrcoef"]),
+)
+@pytest.mark.filterwarnings("ignore::mtdnn.metrics.base.UndefinedMetricWarning")
+def test_resamples_by_their_counts_are_scikit_learn_s_of_each(data, name):
+    predictions, targets = [a for a, _ in data], [b for _, b in data]
+    metric, rng = METRICS.get(name, where="test"), np.random.default_rng(7)
+    draws = [rng.integers(len(data), size=len(data)) for _ in range(5)]
+    one_by_one = [metric([predictions[i] for i in draw], [targets[i] for i in draw]) for draw in draws]
+    assert resampled(metric, predictions, targets, resamples=5, seed=7) == pytest.approx(one_by_one, abs=1e-12)
