@@ -11,7 +11,7 @@ from mtdnn.metrics.base import METRICS, is_constant, of_counts, undefined
 
 def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """0 where there is nothing below."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
 
 def right(counts: np.ndarray) -> np.ndarray:
