@@ -13,10 +13,10 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
 
 test: $(VENV)/.test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not blocks"
 
 test-fast: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not slow and not realdata"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not slow and not blocks and not realdata"
 
 # The report in headless Chromium; takes Debian's package where none is installed.
 test-browser: $(VENV)/.browser
@@ -26,7 +26,7 @@ test-browser: $(VENV)/.browser
 # DeBERTa of transformers 5.17 calls torch.jit.script, of which torch 2.13 warns.
 test-lowest: $(VENV)-lowest/.test
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest --ignore tests/faults --ignore tests/browser \
-		-m "not slow and not realdata" -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning'
+		-m "not slow and not blocks and not realdata" -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning'
 
 # Faults that are really done: kills, full disks, damaged files; the table at the end says what came of each.
 test-faults: $(VENV)/.test
@@ -47,8 +47,9 @@ mutate: $(VENV)/.test
 bench: $(VENV)/.test
 	set -e; for name in train_step memory prepare predict scaling products gpu; do $(BIN)/python -m benchmarks.$$name; done
 
-# The documentation site, in build/docs; `make test` runs its blocks.
+# Runs the code blocks of the documentation site, and builds it into build/docs.
 docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_docs.py -m blocks --numprocesses 2
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
 
 lint: $(VENV)/.test

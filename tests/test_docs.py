@@ -15,7 +15,7 @@ NOT_RUN = [block for blocks in PAGES.values() for block in blocks if block.reaso
 MOST_NOT_RUN = 12
 
 
-@pytest.mark.slow
+@pytest.mark.blocks
 @pytest.mark.filterwarnings("ignore::mtdnn.metrics.base.UndefinedMetricWarning")  # a few steps of a random encoder
 @pytest.mark.parametrize("page", [name for name, blocks in PAGES.items() if blocks])
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, mtdnn):
