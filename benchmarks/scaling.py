@@ -1,4 +1,4 @@
-"""Does a token cost the same with more data, with more tasks, and in two processes?
+"""Does a token cost the same with more data, with more tasks, and in two processes? And how much memory do they take?
 
 python -m benchmarks.scaling
 """
@@ -10,14 +10,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import datasets
 import torch
 
 from benchmarks import measure
 from benchmarks.contenders.ours import METHODS, trainer_of
 from benchmarks.measure import Contender, Row, timed
-from benchmarks.shapes import LENGTHS, model_of, real_tokens, split_of, task
+from benchmarks.shapes import FACTS, LENGTHS, model_of, real_tokens, split_of, task
+from mtdnn.data.tokenize import TaskSplit
 from mtdnn.distributed import join_ranks
+from mtdnn.memory import peak_bytes, shown_bytes
 from mtdnn.train_plan import Step
 from mtdnn.trainer import Trainer
 
@@ -29,13 +34,20 @@ TWICE = 1.8  # what two processes are to reach over one
 
 
 def with_examples(count: int, shape: str) -> Trainer:
-    return trainer_of(model_of(shape), [split_of(LAW, count)], METHODS["smart"], rows=ROWS)
+    return training([split_of(LAW, count)], shape)
 
 
 def with_tasks(count: int, shape: str) -> Trainer:
+    return training(splits_of_tasks(count), shape)
+
+
+def splits_of_tasks(count: int) -> list[TaskSplit]:
     """So many tasks, which share 20,000 rows."""
-    tasks = [task().model_copy(update={"name": f"task{number}"}) for number in range(count)]
-    splits = [split_of(LAW, 20_000 // count, name=each.name, seed=number) for number, each in enumerate(tasks)]
+    return [split_of(LAW, 20_000 // count, name=f"task{number}", seed=number) for number in range(count)]
+
+
+def training(splits: Sequence[TaskSplit], shape: str) -> Trainer:
+    tasks = [task().model_copy(update={"name": split.task}) for split in splits]
     return trainer_of(model_of(shape, tasks), splits, METHODS["smart"], rows=ROWS)
 
 
@@ -57,6 +69,25 @@ def growth(trainers: Mapping[str, Trainer], *, shape: str, repetitions: int) -> 
     rounds = measure.rounds_of(field, repetitions=repetitions)
     pairs = {(each.name, field[0].name): FLAT for each in field[1:]}
     return list(measure.compared(field, rounds, pairs, shape=shape, lengths="snli"))
+
+
+def peak_of(splits: Sequence[TaskSplit], shape: str) -> int:
+    """Resident bytes that a process has had which trains on them, mapped from the disk, for some steps."""
+    with TemporaryDirectory() as folder:
+        for split in splits:
+            split.table.save_to_disk(f"{folder}/{split.task}")
+        return int(printed("-m", "benchmarks.scaling", "--holder", folder, shape))
+
+
+def hold(folder: Path, shape: str) -> None:
+    """Train on the tables in a folder, and print the peak."""
+    splits = [
+        TaskSplit(path.name, "train", datasets.load_from_disk(str(path)), FACTS) for path in sorted(folder.iterdir())
+    ]
+    trainer = training(splits, shape)
+    for step in trainer.made(trainer.plan.epoch(0)[:STEPS]):
+        trainer.take(step)
+    print(peak_bytes(torch.device("cpu")))
 
 
 def planning(counts: Sequence[int], shape: str) -> str:
@@ -82,15 +113,17 @@ def by_processes(shape: str, *, repetitions: int, rows: int) -> Row:
 
 def rate_of(count: int, shape: str, rows: int) -> float:
     """Tokens a second of so many processes."""
-    call = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m"]
+    call = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m")
+    return float(printed(*call, "benchmarks.scaling", "--worker", shape, str(rows)))
+
+
+def printed(*call: str) -> str:
+    """The last word that a process with one thread prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(  # noqa: S603 (our own words)
-        [sys.executable, *call, "benchmarks.scaling", "--worker", shape, str(rows)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, *call], check=True, capture_output=True, text=True, env=environment
     )
-    return float(done.stdout.split()[-1])
+    return done.stdout.split()[-1]
 
 
 def work_as_rank(shape: str, rows: int) -> None:
@@ -122,7 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=measure.REPETITIONS)
     parser.add_argument("--name", default="scaling", help="of the files of results")
     parser.add_argument("--worker", nargs=2, metavar=("SHAPE", "ROWS"), help=argparse.SUPPRESS)
+    parser.add_argument("--holder", nargs=2, metavar=("FOLDER", "SHAPE"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.holder:
+        hold(Path(given.holder[0]), given.holder[1])
+        return
     if given.worker:
         work_as_rank(given.worker[0], int(given.worker[1]))
         return
@@ -130,8 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = grown({f"{count:,} examples": with_examples(count, given.shape) for count in given.examples})
     found += grown({f"{count} tasks": with_tasks(count, given.shape) for count in given.tasks})
     found.append(by_processes(given.process_shape, repetitions=given.repetitions, rows=given.process_rows))
+    few, many = min(given.examples), max(given.examples)
+    held = {f"{count:,} examples": peak_of([split_of(LAW, count)], given.shape) for count in (few, many)}
+    few, many = min(given.tasks), max(given.tasks)
+    held |= {f"{count} tasks": peak_of(splits_of_tasks(count), given.shape) for count in (few, many)}
     notes = [
         f"Batches of {ROWS} rows are made from the table each time. A ratio of 1 means that a token costs the same.",
+        f"Peak resident memory of a process that takes {STEPS} steps, its tables mapped from the disk: "
+        f"{', '.join(f'{name} {shown_bytes(count)}' for name, count in held.items())}.",
         f"Processor seconds of an epoch's plan: {planning(given.examples, given.shape)}.",
     ]
     command = " ".join(["python -m benchmarks.scaling", *(arguments or [])])

@@ -1,11 +1,14 @@
 """The benchmarks run, and compute what they say; their numbers are not judged here."""
 
 import json
+import subprocess
+import time
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from support import own_process
+from support import REAL_DATA, own_process
 from torch import Tensor
 
 from benchmarks import (
@@ -15,16 +18,19 @@ from benchmarks import (
     memory,
     method_cost,
     predict,
+    predict_file,
     prepare,
     presets,
     products,
     scaling,
+    startup,
     train_step,
 )
 from benchmarks.measure import Contender, Row
 from benchmarks.shapes import LENGTHS, batches_of, fill, model_of, real_tokens, split_of
 from mtdnn import dropout, passes
 from mtdnn.data.batch import epoch_batches
+from mtdnn.predictor import Predictor
 from mtdnn.regularizers.smart import Smart
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
@@ -177,8 +183,10 @@ def test_the_peak_is_that_of_a_process_that_predicts(monkeypatch):
 def test_growth_is_compared(results, monkeypatch):
     monkeypatch.setattr(scaling, "STEPS", 2)
     monkeypatch.setattr(scaling, "rate_of", lambda count, *_: 10.0 * count)
+    monkeypatch.setattr(scaling, "peak_of", lambda splits, shape: 10**7 * sum(len(split.table) for split in splits))
     scaling.main(["--examples", "200", "400", "--tasks", "1", "3", "--repetitions", "1"])
     assert [row["name"] for row in rows_in(results, "scaling")] == ["400 examples", "3 tasks", "2 processes"]
+    assert "200 examples 2.00 GB, 400 examples 4.00 GB, 1 tasks 200.00 GB" in (results / "scaling.md").read_text()
 
 
 @pytest.mark.slow
@@ -186,6 +194,13 @@ def test_two_processes_take_the_same_steps(monkeypatch):
     for name, value in own_process().items():
         monkeypatch.setenv(name, value)
     assert scaling.rate_of(2, "tiny", 8) > 0
+
+
+@pytest.mark.slow
+def test_a_process_trains_on_tables_of_the_disk_and_tells_its_peak(monkeypatch):
+    for name, value in own_process().items():
+        monkeypatch.setenv(name, value)
+    assert scaling.peak_of([split_of(LENGTHS["snli"], 400)], "tiny") > 10**8
 
 
 def test_the_gpu_benchmark_tries_itself_on_a_processor(results, capsys, monkeypatch):
@@ -242,3 +257,41 @@ def test_the_slow_path_draws_masks_of_its_own_and_computes_the_whole_last_layer(
         assert abs(float(mask.float().mean()) - 0.9) < 0.004  # four standard errors
         assert not passes.can_be_shortened(model_of("tiny").encoder, [])
     assert passes.can_be_shortened(model_of("tiny").encoder, [])
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_answers_of_a_file_are_told_from_those_in_another_order(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_file, "WINDOW", 10)
+    model = tmp_path / "model"
+    tiny_model([load_tasks()["everyday_nli"]]).save_pretrained(model)
+    tiny_tokenizer().save_pretrained(model)
+    arguments = [str(model), "--task", "everyday_nli", "--data-dir", str(REAL_DATA), "--rows", "60"]
+    predict_file.main(arguments)
+    told = (results / "predict_file.md").read_text()
+    assert "60 pairs of SNLI" in told
+    assert ": 0 differ" in told
+    pairs = list(islice(predict_file.snli(REAL_DATA), 60))
+    rows = [json.dumps(each) for each in Predictor.load(model).predict_rows(pairs, tasks=["everyday_nli"])]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(reversed(rows)))
+    assert predict_file.out_of_place(model, "everyday_nli", pairs, answers) > 50
+    answers.write_text("\n".join(rows[1:]))
+    assert predict_file.out_of_place(model, "everyday_nli", pairs, answers) == 60
+
+
+def test_startup_is_put_beside_torch_s_own_and_an_end_without_a_step_is_an_error(results, monkeypatch):
+    seconds = {startup.TORCH: 0.01, startup.MODEL: 0.02, "--help": 0.02, "check": 0.04, "run": 0.08}
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            startup, "call", lambda *given: time.sleep(next(seconds[each] for each in given if each in seconds))
+        )
+        startup.main(["--repetitions", "1"])
+    rows = rows_in(results, "startup")
+    assert [row["name"] for row in rows] == [startup.MODEL, *startup.BARS]
+    assert [row["ratio"] for row in rows] == pytest.approx([2, 2, 4, 8], rel=0.5)
+    assert {row["ratio_to"] for row in rows} == {"import torch"}
+    assert (results / "startup.md").read_text().count(", met)") == 3
+    monkeypatch.setattr(startup, "UNTIL_FIRST_STEP", "raise SystemExit('no step was made')")
+    with pytest.raises(subprocess.CalledProcessError):
+        startup.until_first_step()
