@@ -38,6 +38,7 @@ LINES_OF_A_RECORD = 10_000  # of CSV; a quote that is open for longer was never 
 ROWS_AT_ONCE = 1000
 MAX_FOOTER = 50_000_000  # bytes and entries of Parquet's own description of itself
 CSV_FIELD = 2**31 - 1
+CONTROL = frozenset(map(chr, range(32))) - set("\t\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def read_tsv(path: Path, faults: Faults) -> Iterator[Row]:
         cells = line.text.rstrip("\r\n").split("\t")
         if header is None:
             header = _header(path, cells, faults, line.faults)
+            if not header:
+                return
         elif cells != [""]:
             yield _table_row(f"{path}:{line.number}", header, cells, line.faults, line.text)
 
@@ -169,6 +172,8 @@ def read_csv(path: Path, faults: Faults) -> Iterator[Row]:
         found = (*(fault for line in records.taken for fault in line.faults), *wrong)
         if header is None:
             header = _header(path, cells, faults, found)
+            if not header:
+                return
         elif wrong:
             yield Row(place, {}, found, raw.rstrip("\r\n"))
         elif cells:
@@ -176,7 +181,14 @@ def read_csv(path: Path, faults: Faults) -> Iterator[Row]:
 
 
 def _header(path: Path, cells: list[str], faults: Faults, wrong: tuple[Fault, ...]) -> list[str]:
+    """The columns' names; none where the first line cannot be read, and then no row can be."""
+    if not wrong and CONTROL.intersection("".join(cells)):
+        wrong = (
+            Fault("", f"no header but binary data: {' '.join(cells)[:60]!r}; name the format with data.files.format"),
+        )
     faults.add(f"{path}:1", *wrong)
+    if wrong:
+        return []
     for twice in sorted({cell for cell in cells if cells.count(cell) > 1}):
         faults.add(f"{path}:1", Fault(twice, "stands twice in the header; give each column a name of its own"))
     return cells

@@ -151,6 +151,23 @@ def test_a_column_name_that_stands_twice_is_a_fault(tmp_path, name, comma):
     assert f"{name}:1: column 'a': stands twice in the header" in faults_of(task_at(tmp_path, name))
 
 
+@pytest.mark.parametrize("name", ["x.tsv", "x.csv"])
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (b"pr\xe4misse,hypothese,label", "not UTF-8: b'pr\\xe4misse"),
+        (b"PK\x03\x04\x00archive,data", "no header but binary data"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_the_only_fault(tmp_path, name, header, told):
+    separator = b"\t" if name == "x.tsv" else b","
+    lines = [header.replace(b",", separator), separator.join([b"a", b"b", b"yes"])]
+    (tmp_path / name).write_bytes(b"\n".join(lines))
+    found = faults_of(task_at(tmp_path, name))
+    assert "faults: 1\n" in found
+    assert f"{name}:1: {told}" in found
+
+
 def test_a_cut_off_archive_is_named(tmp_path):
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(lines_of(GOOD * 500).encode())[:-20])
     assert "damaged or cut off" in faults_of(task_at(tmp_path, "x.jsonl.gz"))
