@@ -1,5 +1,5 @@
 # Everything runs in .venv, with exactly the versions of constraints.txt.
-# A CPU or CUDA build of torch: see README.md, "Which torch".
+# A CPU or CUDA build of torch: see docs/quickstart.md.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -23,10 +23,11 @@ test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest tests/browser
 
 # The fast tests with the lowest version of every dependency (constraints-lowest.txt), in an environment of their own.
-# DeBERTa of transformers 5.17 calls torch.jit.script, of which torch 2.13 warns.
+# DeBERTa of transformers 5.17 calls torch.jit.script, of which torch 2.13 warns; submitit 1.5.0 imports pkg_resources.
 test-lowest: $(VENV)-lowest/.test
 	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest --ignore tests/faults --ignore tests/browser \
-		-m "not slow and not blocks and not realdata" -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning'
+		-m "not slow and not blocks and not realdata" -W 'ignore:`torch.jit.script` is deprecated:DeprecationWarning' \
+		-W 'ignore:pkg_resources is deprecated:DeprecationWarning'
 
 # Faults that are really done: kills, full disks, damaged files; the table at the end says what came of each.
 test-faults: $(VENV)/.test
@@ -45,7 +46,7 @@ mutate: $(VENV)/.test
 
 # What is compared, and with what: benchmarks/README.md. Takes an hour and a half on two cores, which it wants alone.
 bench: $(VENV)/.test
-	set -e; for name in train_step memory prepare predict scaling products gpu; do $(BIN)/python -m benchmarks.$$name; done
+	set -e; for name in train_step memory prepare predict scaling products startup gpu; do $(BIN)/python -m benchmarks.$$name; done
 
 # Runs the code blocks of the documentation site, and builds it into build/docs.
 docs: $(VENV)/.docs

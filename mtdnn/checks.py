@@ -10,7 +10,7 @@ import numpy as np
 from mtdnn.data.rows import BadRows
 from mtdnn.data.sources import find_source
 from mtdnn.data.units import Counts, Unit, read_units
-from mtdnn.errors import DataError, MtdnnError
+from mtdnn.errors import ConfigError, DataError, MtdnnError
 from mtdnn.heads.base import build_head
 from mtdnn.repeats import repeats
 from mtdnn.task_faults import task_faults
@@ -95,6 +95,9 @@ def _check_splits(task: TaskDef, findings: Findings, data_dir: Path | None, bad_
         try:
             source = find_source(task, split, layout=None, data_dir=data_dir)
             units[split] = read_units(source, build_head(task), bad_rows=bad_rows)
+        except ConfigError as error:
+            findings.wrong.append(str(error))
+            return
         except DataError as error:
             findings.faults.append(str(error))
         except MtdnnError as error:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from mtdnn.data.rows import BadRows
 from mtdnn.errors import MAX_NAME, ConfigError, listed, unknown
 from mtdnn.optim import optimizer_faults, schedule_faults
 from mtdnn.schema import Strict, validate
 from mtdnn.tasks import merged, shipped
-from mtdnn.yaml_files import YamlFile, load_yaml, parse_settings
+from mtdnn.yaml_files import YamlFile, dotted, load_yaml, parse_settings
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -185,6 +185,11 @@ class ExperimentConfig(Strict):
     train: TrainConfig = TrainConfig()
     seeds: Annotated[list[int], Field(min_length=1)] = [1]
     systems: Annotated[dict[Name, Annotated[list[StageConfig], Field(min_length=1)]], Field(min_length=1)]
+    _file: YamlFile | None = PrivateAttr(None)
+
+    def place(self, *key_path: str | int) -> str:
+        """Where a key stands: in its file and line, or in what was set; the key itself where there is no file."""
+        return dotted(key_path) if self._file is None else self._file.where(key_path)
 
     @model_validator(mode="after")
     def _stages_follow(self) -> "ExperimentConfig":
@@ -242,7 +247,9 @@ def load_experiment(path: Path, *, overrides: Sequence[str] = ()) -> ExperimentC
         raise ConfigError(listed([f"{file.where((key,))}: {unknown('key', str(key), known)}" for key in wrong]))
     data["systems"] = _resolve_systems(data, file)
     data.pop("stages", None)
-    return validate(ExperimentConfig, file, data=data)
+    config = validate(ExperimentConfig, file, data=data)
+    config._file = file
+    return config
 
 
 def _expanded(overrides: Sequence[str], sizes: Mapping[str, Any], file: YamlFile) -> list[tuple[str, str, Any]]:

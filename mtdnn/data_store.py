@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from mtdnn.config import ExperimentConfig
 from mtdnn.data.rows import Fault, Row
 from mtdnn.data.sources import Source, find_source
 from mtdnn.data.subsample import fraction_size, prefix, seeded_order
-from mtdnn.data.tokenize import TaskSplit, load_split
+from mtdnn.data.tokenize import TaskSplit, load_split, tokenizer_hash
 from mtdnn.data.units import Reject, UnitReader
-from mtdnn.errors import DataError, faults_of
+from mtdnn.errors import DataError
 from mtdnn.heads.base import Head, build_head
 from mtdnn.pretrained import tokenizer_of
 from mtdnn.tasks import SPLITS, Split, TaskRegistry
@@ -36,6 +36,10 @@ class DataStore:
     def tokenizer(self) -> Any:
         return tokenizer_of(self.config.encoder)
 
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        return tokenizer_hash(self.tokenizer)
+
     def head(self, task: str) -> Head:
         return build_head(self.registry[task])
 
@@ -54,6 +58,7 @@ class DataStore:
                 self.tokenizer,
                 max_length=self.config.encoder.max_length,
                 bad_rows=self.config.data.bad_rows,
+                known_tokenizer=self.tokenizer_hash,
             )
         return self._splits[task, split]
 
@@ -84,12 +89,16 @@ class DataStore:
         return split in layout.splits and split not in layout.unlabelled
 
     def check(self, names: Sequence[str]) -> None:
-        """Read every split of these tasks, so that all bad rows are named before anything is trained."""
+        """Read every split of these tasks, so that all bad rows are named before anything is trained.
+
+        :raises ConfigError: at once, for a definition that does not fit its data.
+        """
         faults: list[str] = []
-        for task in names:
-            for split in SPLITS:
-                if self.labelled(task, split):
-                    faults += faults_of(partial(self.split, task, split))
+        for task, split in [(task, split) for task in names for split in SPLITS if self.labelled(task, split)]:
+            try:
+                self.split(task, split)
+            except DataError as error:
+                faults.append(str(error))
         if faults:
             raise DataError("\n".join(faults))
 

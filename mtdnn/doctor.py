@@ -129,7 +129,7 @@ def diagnosis(
 
 def savings(job: Experiment, cell: Cell) -> list[Options]:
     """Options that are not taken and may save memory."""
-    options = job.options(cell)
+    options = job.at(cell).options
     found: list[Options] = [] if options.activation_checkpointing else [{"activation_checkpointing": True}]
     fast = autocast_dtype("auto", job.device)
     return found if options.precision != "fp32" or fast is None else [*found, {"precision": "bf16"}]

@@ -1,9 +1,7 @@
 """Runs the cells of an experiment that are not done yet, and keeps the results of all."""
 
 import logging
-import shutil
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict, dataclass, fields
@@ -15,8 +13,8 @@ import torch
 
 from mtdnn.baseline import Constant, flat
 from mtdnn.cell_folder import CellFolder, keys_of
-from mtdnn.config import ExperimentConfig, TrainConfig
-from mtdnn.data.tokenize import TaskSplit, tokenizer_name
+from mtdnn.cell_run import CellRun, Setting, methods_of, options_of
+from mtdnn.config import ExperimentConfig
 from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.encoder import Pool
@@ -30,26 +28,17 @@ from mtdnn.errors import (
     listed,
     unknown,
 )
-from mtdnn.evaluate import Evaluation, bootstrap, evaluate
-from mtdnn.files import alone, write_json_atomically, write_lines, write_manifest, write_text_atomically, writing
-from mtdnn.heads.base import copy_head
+from mtdnn.files import alone, write_json_atomically, write_lines
 from mtdnn.interruptions import interruptions
-from mtdnn.methods import Methods, build_methods
-from mtdnn.metrics.base import METRICS
-from mtdnn.model import MODEL_FORMAT, MultiTaskModel, check_input, load_model
-from mtdnn.model_card import CARD
-from mtdnn.plan import Cell, plan_cells, train_config
+from mtdnn.methods import build_methods
+from mtdnn.plan import Cell, plan_cells
 from mtdnn.preflight import check_cells, check_space
-from mtdnn.pretrained import architecture_of, fresh_model, tokenizer_of, weights_of
-from mtdnn.run_card import run_card
+from mtdnn.pretrained import architecture_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.task_faults import task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
-from mtdnn.trackers import TrackedEvents, Trackers, check_trackers, flat_facts
-from mtdnn.tracking import Events
-from mtdnn.train_plan import Plan, TrainOptions, counted
-from mtdnn.trainer import Trainer
-from mtdnn.zero_shot import cosine_evaluation
+from mtdnn.trackers import check_trackers
+from mtdnn.train_plan import TrainOptions, counted
 
 log = logging.getLogger(__name__)
 AGAIN = "\nThe same command tries these again"
@@ -63,9 +52,9 @@ def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
     faults: list[str] = []
     for system, stages in config.systems.items():
         for index, stage in enumerate(stages):
-            where = f"systems.{system}[{index}]"
-            faults += faults_of(partial(check_names, stage.tasks, registry, where=f"{where}.tasks"))
-            faults += faults_of(partial(build_methods, stage, where=where))
+            place = partial(config.place, "systems", system, index)
+            faults += faults_of(partial(check_names, stage.tasks, registry, where=place("tasks")))
+            faults += faults_of(partial(build_methods, stage, where=place()))
     for name in config.tasks():
         if name in registry:
             faults += task_faults(registry[name])
@@ -140,7 +129,8 @@ class Experiment:
         self.cells = plan_cells(config)
         self.data = DataStore(config, registry, data_dir=data_dir)
         self.device = device or own_device()
-        self.on_step, self.ranks, self.allowed, self.trackers = on_step, ranks, tuple(allowed), tuple(trackers)
+        self.ranks, self.allowed, self.trackers = ranks, tuple(allowed), tuple(trackers)
+        self.setting = Setting(config, registry, self.data, self.device, ranks, self.trackers, on_step)
         self.worked_on: list[Cell] | None = None
         self._inputs: dict[Path, dict[str, Any]] = {}
         self._reads: dict[str, dict[str, dict[str, str]]] = {}
@@ -302,7 +292,7 @@ class Experiment:
             "encoder": self.config.encoder.model_dump(),
             "data": {**self.config.data.model_dump(exclude={"bad_rows"}), "held_out": self.data.held_out_digest},
             "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
-            "train": counted(asdict(self.options(cell))),
+            "train": counted(asdict(options_of(self.config, cell))),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
             "content": splits,
             "fraction": cell.fraction,
@@ -315,181 +305,13 @@ class Experiment:
         """The hash of what each regularizer reads besides its options, such as a teacher's weights."""
         key = digest(cell.stage.regularizers)
         if key not in self._reads:
-            found = {name: each.regularizer.content() for name, each in self.methods(cell).regularizers.items()}
+            found = {name: each.regularizer.content() for name, each in methods_of(cell).regularizers.items()}
             self._reads[key] = {name: content for name, content in found.items() if content}
         return self._reads[key]
 
-    def options(self, cell: Cell) -> TrainOptions:
-        return train_options(train_config(self.config, cell))
+    def at(self, cell: Cell) -> CellRun:
+        """The work of one cell."""
+        return CellRun(self.setting, cell, self.upstream(cell), self.folder)
 
     def run_cell(self, cell: Cell) -> None:
-        """Train and evaluate one cell; its last checkpoint is taken up where there is one."""
-        log.info("%s", cell)
-        started = time.monotonic()
-        folder = self.folder(cell)
-        with folder.work() if self.ranks.first else nullcontext():
-            evaluations, facts = self._cosine(cell) if cell.stage.kind == "cosine" else self._train(cell)
-            result = {
-                "system": cell.system,
-                "stage": cell.stage.name,
-                "tasks": list(cell.tasks),
-                "fraction": cell.fraction,
-                "seed": cell.seed,
-                "metrics": self._metrics(evaluations),
-                **facts,
-                "wall_seconds": time.monotonic() - started,
-            }
-            if self.ranks.first:
-                if cell.stage.keeps_model and folder.model.is_dir():
-                    self.write_card(cell, {**result, **folder.facts()})
-                folder.finish(result, evaluations)
-        self.ranks.wait()
-
-    def training_data(self, cell: Cell) -> tuple[dict[str, TaskSplit], dict[str, dict[str, int]]]:
-        """What the cell trains on, and how many rows were left out why, by task."""
-        limit = cell.stage.max_train_rows or self.config.data.max_train_rows
-        train, counts = {}, {}
-        for task in cell.tasks:
-            train[task], counts[task] = self.data.train(task, fraction=cell.fraction, max_rows=limit, seed=cell.seed)
-        return train, counts
-
-    def methods(self, cell: Cell) -> Methods:
-        return build_methods(cell.stage, where=f"systems.{cell.system}.{cell.stage.name}")
-
-    def plan(self, cell: Cell, train: Mapping[str, TaskSplit]) -> Plan:
-        """The steps of the cell's training."""
-        methods = self.methods(cell)
-        return Plan(train, methods.sampler, self.options(cell), cell.seed, methods.objective.num_updates)
-
-    def trainer(
-        self, cell: Cell, model: MultiTaskModel, train: Mapping[str, TaskSplit], *, keep: bool = True
-    ) -> Trainer:
-        """The cell's trainer.
-
-        :param keep: write checkpoints and events, and take up the last checkpoint.
-        """
-        methods = self.methods(cell)
-        labelled = [task for task in cell.tasks if self.data.labelled(task, "validation")]
-        return Trainer(
-            model.to(self.device),  # type: ignore[arg-type]
-            train,
-            {task: self.data.split(task, "validation") for task in labelled},
-            objective=methods.objective,
-            regularizers=methods.regularizers,
-            sampler=methods.sampler,
-            options=self.options(cell),
-            seed=cell.seed,
-            pad_id=self.data.tokenizer.pad_token_id,
-            task_weights=cell.stage.task_weights,
-            folder=self.folder(cell).checkpoint if keep else None,
-            events=self._events(cell) if keep and self.ranks.first else None,
-            on_step=partial(self.on_step, cell) if self.on_step else None,
-            ranks=self.ranks,
-        )
-
-    def _events(self, cell: Cell) -> Events:
-        """Where the cell's training is shown."""
-        folder = self.folder(cell)
-        if not self.trackers:
-            return Events(folder.events)
-        facts = {"cell": str(cell), "tasks": ", ".join(cell.tasks), "fraction": cell.fraction, "seed": cell.seed}
-        options = {f"train.{name}": value for name, value in asdict(self.options(cell)).items()}
-        told = flat_facts({**facts, "encoder": self.config.encoder.path, **options})
-        return TrackedEvents(folder.events, Trackers(self.trackers, self.config.name, told, folder.path))
-
-    def _train(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
-        train, counts = self.training_data(cell)
-        model = self.start(cell)
-        trainer = self.trainer(cell, model, train)
-        progress = trainer.run()
-        if cell.stage.keeps_model and self.ranks.first:
-            self.save_model(model, self.folder(cell).model)
-        evaluations = [
-            evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id, ranks=self.ranks)
-            for task in cell.tasks
-            for split in EVALUATED
-            if self.data.labelled(task, split)
-        ]
-        facts = {
-            "train_seconds": progress.seconds,
-            "steps": progress.step,
-            "selected_step": progress.best_step or progress.step,
-            "data": counts,
-            "history": progress.history,
-            "skipped": progress.skipped,
-            "diagnostics": trainer.diagnostics.samples,
-            "warnings": trainer.diagnostics.warned,
-        }
-        return evaluations, facts
-
-    def start(self, cell: Cell) -> MultiTaskModel:
-        """The weights a cell starts from: its upstream's, or the encoder's with fresh heads."""
-        tasks = [self.registry[task] for task in cell.tasks]
-        upstream = self.upstream(cell)
-        if upstream is None:
-            return fresh_model(self.config.encoder, tasks, seed=cell.seed)
-        source = load_model(self.folder(upstream).model)
-        where, length = str(self.folder(upstream).model), self.config.encoder.max_length
-        check_input(source, self.data.tokenizer, max_length=length, where=where)
-        model = source.with_tasks(tasks, seed=cell.seed)
-        start = cell.stage.head
-        if start == "fresh":
-            model.reset_heads(cell.tasks, seed=cell.seed)
-        elif start is not None:
-            for task in cell.tasks:
-                copy_head(source.head(start.from_), model.head(task), start.map, task=task, source=start.from_)
-        return model
-
-    def save_model(self, model: MultiTaskModel, folder: Path) -> None:
-        staged = folder.with_name(".staged-model")
-        with writing(folder):
-            shutil.rmtree(staged, ignore_errors=True)
-            model.config.tokenizer = tokenizer_name(self.data.tokenizer)
-            model.save_pretrained(staged)
-            tokenizer_of(self.config.encoder).save_pretrained(staged)  # ours may bear what it last tokenised with
-            write_manifest(staged, format=MODEL_FORMAT)
-            shutil.rmtree(folder, ignore_errors=True)
-            staged.rename(folder)
-
-    def write_card(self, cell: Cell, result: Mapping[str, Any]) -> None:
-        """The model's card, which tells its results; the manifest leaves it out, so that a person may edit it."""
-        text = run_card(
-            result,
-            [self.registry[task] for task in cell.tasks],
-            name=f"{self.config.name}: {cell}",
-            start=str(start) if (start := self.upstream(cell)) else None,
-            device=self.device,
-        )
-        write_text_atomically(self.folder(cell).model / CARD, text)
-
-    def _cosine(self, cell: Cell) -> tuple[list[Evaluation], dict[str, Any]]:
-        (task,) = cell.tasks
-        evaluations = [
-            cosine_evaluation(
-                weights_of(self.config.encoder),
-                self.data.tokenizer,
-                self.data.source(task, split),
-                self.data.head(task),
-                max_length=self.config.encoder.max_length,
-                bad_rows=self.config.data.bad_rows,
-            )
-            for split in EVALUATED
-            if self.data.labelled(task, split)
-        ]
-        return evaluations, {}
-
-    def _metrics(self, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-        """By task and split: every metric, and the first one's bootstrap interval."""
-        found: dict[str, Any] = {}
-        for each in evaluations:
-            first = next(iter(each.metrics))
-            interval = bootstrap(METRICS.get(first, where="metrics"), each)
-            units = {"units": len(each.uids), "units_that_count": each.num_counted}
-            entry = {"values": each.metrics, "interval_95": interval, **units}
-            found.setdefault(each.task, {})[each.split] = entry
-        return found
-
-
-def train_options(config: TrainConfig) -> TrainOptions:
-    known = {field.name for field in fields(TrainOptions)}
-    return TrainOptions(**{name: value for name, value in config.given().items() if name in known})
+        self.at(cell).run()

@@ -97,8 +97,8 @@ def forecast(
 
 
 def plan_of(job: Experiment, cell: Cell) -> Plan:
-    train, _ = job.training_data(cell)
-    return job.plan(cell, train)
+    train, _ = job.at(cell).training_data()
+    return job.at(cell).plan(train)
 
 
 def visits_of(data: Any, epochs: Sequence[Sequence[Sequence[tuple[str, Positions]]]]) -> list[Visits]:
@@ -133,9 +133,9 @@ def judged_tokens(job: Experiment, cell: Cell, splits: Sequence[str], options: T
 
 def probed(job: Experiment, cell: Cell) -> Trainer:
     """A trainer to be measured: on a fresh model, leaving nothing behind."""
-    train, _ = job.training_data(cell)
+    train, _ = job.at(cell).training_data()
     tasks = [job.registry[task] for task in cell.tasks]
-    trainer = job.trainer(cell, fresh_model(job.config.encoder, tasks, seed=cell.seed), train, keep=False)
+    trainer = job.at(cell).trainer(fresh_model(job.config.encoder, tasks, seed=cell.seed), train, keep=False)
     trainer.begin()
     return trainer
 

@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mtdnn.tasks import NAME_RULE, is_task_name, read_task, shipped
 MAX_CLASSES = 50
 LABEL_NAMES = ("label", "target", "class", "category", "sentiment", "gold", "score", "rating", "stars", "y")
 LOOKED_AT = 5000
+ALIKE = 0.8  # of difflib's ratio; above it a label may be another one misspelt
+MISSPELT = 5  # where the other is so many times as frequent
 
 
 @dataclass
@@ -134,6 +137,22 @@ def _guess_texts(columns: dict[str, Column], label: str) -> list[str]:
     return [name for name, column in columns.items() if name != label and is_text(column)]
 
 
+def _told_of_labels(spellings: Sequence[Sequence[str]], counts: Counter[str]) -> Iterator[str]:
+    """How often each label stands in the file, which spellings count as one, and what may be a misspelt one."""
+    rows = {words[0]: sum(counts[word] for word in words) for words in spellings}
+    yield f"labels: {', '.join(f'{name} {count}' for name, count in rows.items())}"
+    for name, *others in spellings:
+        if others:
+            yield f"labels: {', '.join(map(repr, others))} counts as {name!r}"
+    for name, count in rows.items():
+        frequent = [other for other in rows if rows[other] >= MISSPELT * count]
+        if near := get_close_matches(name, frequent, n=1, cutoff=ALIKE):
+            yield (
+                f"labels: '{name}' ({count} of {sum(rows.values())} rows) looks like '{near[0]}' misspelt: mend the "
+                f"rows, or write '{near[0]}: [{name}]' in labels for both to count as one"
+            )
+
+
 def _definition(
     data: Path,
     choices: Choices,
@@ -149,9 +168,8 @@ def _definition(
     guessed = "regression" if len(classes) > MAX_CLASSES or _fractional(classes) else "classification"
     if kind is None:
         choices.told.append(f"kind: {guessed} ({len(classes)} distinct values of '{label}'; --kind says otherwise)")
-    for words in spellings if (kind or guessed) == "classification" else []:
-        if len(words) > 1:
-            choices.told.append(f"labels: {', '.join(map(repr, words[1:]))} counts as {words[0]!r}")
+    if (kind or guessed) == "classification":
+        choices.told += _told_of_labels(spellings, choices.columns[label].distinct)
     for column in filter(None, (first, second, label)):
         if choices.columns[column].empty:
             choices.told.append(

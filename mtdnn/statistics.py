@@ -12,8 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
+import scipy
 
 from mtdnn.metrics.base import UndefinedMetricWarning, resampled
 
@@ -62,7 +61,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     error = stdev(differences) / math.sqrt(count) if count > 1 else 0.0
     if count == 1 or (error <= ROUNDING < abs(centre)):
         return Difference(mean=centre, num=count)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    reach = float(scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
     return Difference(
         mean=centre,
         num=count,
@@ -77,7 +76,7 @@ def t_test(centre: float, error: float, count: int) -> float:
     """p of a mean of 0; 1 where all differences are 0."""
     if error <= ROUNDING:
         return 1.0
-    return float(2 * stats.t.sf(abs(centre / error), count - 1))
+    return float(2 * scipy.stats.t.sf(abs(centre / error), count - 1))
 
 
 def detectable_size(count: int) -> float:
@@ -85,17 +84,17 @@ def detectable_size(count: int) -> float:
 
     Two-sided at 5 %, from the noncentral t distribution (Cohen, 1988, chapter 2).
     """
-    limit = float(stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    limit = float(scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1))
 
     def missing(size: float) -> float:
         shift = size * math.sqrt(count)
-        other_side = np.nan_to_num(stats.nct.cdf(-limit, count - 1, shift))  # too small for a number
-        return float(stats.nct.sf(limit, count - 1, shift) + other_side) - POWER
+        other_side = np.nan_to_num(scipy.stats.nct.cdf(-limit, count - 1, shift))  # too small for a number
+        return float(scipy.stats.nct.sf(limit, count - 1, shift) + other_side) - POWER
 
     high = 0.125
     while missing(high) < 0:
         high *= 2
-    return float(brentq(missing, high / 2, high))
+    return float(scipy.optimize.brentq(missing, high / 2, high))
 
 
 def paired_bootstrap(
@@ -142,12 +141,12 @@ def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
     only_b = sum(b and not a for a, b in zip(right_a, right_b, strict=True))
     if only_a + only_b == 0:
         return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
 def false_discoveries(p_values: Sequence[float]) -> list[float]:
     """Each p adjusted for the number of tests in a table (Benjamini and Hochberg, 1995)."""
-    return [float(each) for each in stats.false_discovery_control(p_values)] if len(p_values) else []
+    return [float(each) for each in scipy.stats.false_discovery_control(p_values)] if len(p_values) else []
 
 
 @dataclass(frozen=True)

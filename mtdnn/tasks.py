@@ -1,6 +1,6 @@
 """What a task is: one YAML file in ``task_defs/``, read into one :class:`TaskDef`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mtdnn.errors import MAX_NAME, ConfigError, listed, unknown
 from mtdnn.schema import Strict, validate
-from mtdnn.yaml_files import YamlFile, load_yaml
+from mtdnn.yaml_files import YamlFile, dotted, load_yaml
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -223,7 +223,8 @@ class TaskRegistry(Mapping[str, TaskDef]):
     def find(self, name: str, *, where: str) -> TaskDef:
         """The task called ``name``, or a ConfigError that suggests the nearest one."""
         if name not in self._tasks:
-            raise ConfigError(f"{where}: {unknown('task', name, self._tasks)}")
+            own = "" if len(self.folders) > 1 else ". No folder task_defs is here; --task-defs names that of your tasks"
+            raise ConfigError(f"{where}: {unknown('task', name, self._tasks)}{own}")
         return self._tasks[name]
 
 
@@ -252,6 +253,15 @@ def read_task(path: Path) -> TaskDef:
     if isinstance(file.data, dict):
         file.data = {**_extended(file, seen=(path.stem,)), "name": path.stem, "folder": path.parent.resolve()}
     return validate(TaskDef, file)
+
+
+def places(task: TaskDef) -> Callable[..., str]:
+    """Tells where a key of the definition stands: its file and line, or the task's name where there is no file."""
+    path = task.folder / f"{task.name}.yaml"
+    if task.folder == Path() or not path.is_file():
+        return lambda *key_path: f"task '{task.name}': {dotted(key_path)}"
+    file = load_yaml(path)
+    return lambda *key_path: file.where(key_path)
 
 
 def _extended(file: YamlFile, *, seen: tuple[str, ...]) -> dict[str, Any]:

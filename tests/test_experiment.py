@@ -76,7 +76,7 @@ def test_what_changes_no_bit_of_a_result_does_not_outdate_it(done, monkeypatch):
     monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained again"))
     switched = [f"{place}.activation_checkpointing=true" for place in ("train", "stages.joint.train")]
     job = experiment_at(folder, overrides=switched)
-    assert all(job.options(cell).activation_checkpointing for cell in job.cells)
+    assert all(job.at(cell).options.activation_checkpointing for cell in job.cells)
     assert job.run() == results
 
 
@@ -171,7 +171,7 @@ systems:
     job = experiment_at(tmp_path, overrides=["data.drop_leaks=false"])
     joint = job.cells[0]
     job.run_cell(joint)
-    source, model = load_model(job.folder(joint).model), job.start(job.cells[1])
+    source, model = load_model(job.folder(joint).model), job.at(job.cells[1]).start()
     torch.testing.assert_close(model.head("two").output.weight, source.head("nli").output.weight[[0, 2]])
 
 
@@ -218,7 +218,7 @@ def test_training_groups_keep_at_most_so_many_candidates_and_evaluation_groups_a
     [
         ("train.epochz=3", r"train\.epochz: unknown key 'epochz'. Did you mean 'epochs'\?"),
         ("systems.single.0.kind=finetun", "systems.single.0.kind: "),
-        ("systems.single.0.tasks=[stss]", r"systems.single\[0\].tasks\[0\]: unknown task 'stss'. Did you mean 'sts'\?"),
+        ("systems.single.0.tasks=[stss]", r"systems.single.0.tasks\[0\]: unknown task 'stss'. Did you mean 'sts'\?"),
         (
             "systems.single.0.sampler={type: round_robbin}",
             r"unknown sampler 'round_robbin'. Did you mean 'round_robin'\?",
@@ -318,8 +318,8 @@ def test_an_explicitly_fresh_head_is_not_the_checkpoint_s(done):
     folder, _ = done
     job = experiment_at(folder)
     cell = next(cell for cell in job.cells if cell.stage.kind == "adapt")
-    kept = job.start(cell)
-    fresh = job.start(replace(cell, stage=cell.stage.model_copy(update={"head": "fresh"})))
+    kept = job.at(cell).start()
+    fresh = job.at(replace(cell, stage=cell.stage.model_copy(update={"head": "fresh"}))).start()
     assert not torch.equal(kept.head("nli").output.weight, fresh.head("nli").output.weight)
     assert torch.equal(kept.encoder.embeddings.word_embeddings.weight, fresh.encoder.embeddings.word_embeddings.weight)
 
@@ -332,7 +332,7 @@ def test_null_switches_clipping_off_and_few_shot_options_lie_over_their_defaults
     job = experiment_at(
         tmp_path, overrides=["train.clip_norm=null", "train.save_every=null", f"systems={{x: [{adapt}]}}"]
     )
-    options = job.options(job.cells[0])
+    options = job.at(job.cells[0]).options
     assert (options.clip_norm, options.save_every) == (None, None)
     assert (options.learning_rate, options.batch_size, options.min_updates, options.select) == (1e-4, 8, 200, "last")
 

@@ -75,7 +75,7 @@ def test_the_small_size_needs_only_files_that_are_here(path):
 @pytest.mark.parametrize("path", [each for each in having("tiny") if each.id != "rapt_figures_max_layer"])
 def test_the_tiny_size_runs_to_its_end(path, tmp_path, monkeypatch):
     """Without the bootstrap, most of the time. rapt_figures_max_layer is left out: its six layers take minutes."""
-    monkeypatch.setattr("mtdnn.experiment.bootstrap", lambda metric, evaluation: (-1.0, 1.0))
+    monkeypatch.setattr("mtdnn.cell_run.bootstrap", lambda metric, evaluation: (-1.0, 1.0))
     job = Experiment(config_of(path, "tiny"), load_tasks(), out=tmp_path)
     results = job.run()
     assert len(results) == len(job.cells)
@@ -113,3 +113,18 @@ def test_a_fault_is_named_once_and_where_its_value_was_given(tmp_path):
         load_experiment(path, overrides=["size=small", "train.clip_norm=[1]", "systems.wide.0.train.accumulate=x"])
     places = sorted(fault.split(": ")[0].removeprefix(f"{path}") for fault in str(refused.value).splitlines())
     assert places == ["--set systems.wide.0.train.accumulate", "--set train.clip_norm", ":10", ":5", ":7"]
+
+
+def test_unknown_tasks_and_methods_are_told_once_where_they_stand_in_the_file(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        "name: x\nencoder: {path: tiny}\nstages:\n  finetune: {kind: finetune, tasks: [rtee]}\nsystems:\n"
+        "  standard: [finetune]\n  smart:\n    - {base: finetune, regularizers: [{type: smrt}]}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_experiment(load_experiment(path), load_tasks())
+    in_tasks, in_methods = str(caught.value).splitlines()
+    assert in_tasks.startswith(f"{path}:4: stages.finetune.tasks[0]: unknown task 'rtee'. Did you mean 'rte'?")
+    assert in_methods.startswith(f"{path}:8: systems.smart.0.regularizers[0]: unknown regularizer 'smrt'")
+    with pytest.raises(ConfigError, match=r"--set stages.finetune.tasks\[0\]: unknown task 'rtte'"):
+        check_experiment(load_experiment(path, overrides=["stages.finetune.tasks=[rtte]"]), load_tasks())

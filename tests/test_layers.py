@@ -32,7 +32,7 @@ LAYERS = [
     {"train_plan", "cell_folder", "loss_log"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store", "run_card"},
-    {"preflight"},
+    {"preflight", "cell_run"},
     {"experiment", "runs"},
     {"interop", "checks", "report", "forecast", "adaptation", "sweep"},
     {"analysis", "step_profile", "run_experiment"},

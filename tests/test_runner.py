@@ -9,6 +9,7 @@ import pytest
 from support import untimed, write_toy_experiment
 
 from mtdnn.cell_folder import alone
+from mtdnn.cell_run import CellRun
 from mtdnn.config import load_experiment
 from mtdnn.errors import ConfigError, RunError
 from mtdnn.experiment import Experiment
@@ -124,14 +125,14 @@ def test_cells_through_submitit_give_the_same_results(grid, tmp_path):
 def test_a_cell_that_fails_is_told_and_kept_apart_and_is_tried_again(grid, monkeypatch):
     folder, _ = grid
     job = job_at(folder, "broken")
-    train = Experiment._train
+    train = CellRun._train
 
-    def breaking(self, cell):
-        if cell.path.match("plain/joint/*/*/*"):
+    def breaking(self):
+        if self.cell.path.match("plain/joint/*/*/*"):
             raise ValueError("no luck")
-        return train(self, cell)
+        return train(self)
 
-    monkeypatch.setattr(Experiment, "_train", breaking)
+    monkeypatch.setattr(CellRun, "_train", breaking)
     with pytest.raises(RunError, match="1 of 13 cells failed") as caught:
         job.run()
     assert "plain/joint/joint/full/1: no luck (see " in str(caught.value)

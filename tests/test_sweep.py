@@ -10,6 +10,7 @@ from statistics import fmean
 import pytest
 from support import MTDNN, own_process, write_toy_experiment
 
+from mtdnn.cell_run import CellRun
 from mtdnn.config import load_experiment
 from mtdnn.errors import ConfigError, DataError, RunError
 from mtdnn.experiment import Experiment
@@ -89,8 +90,8 @@ def test_what_is_tried_lies_in_the_space_and_depends_on_the_seed(toy, whole):
 def test_more_trials_go_on_where_the_others_ended_and_nothing_is_trained_twice(toy, whole, monkeypatch):
     out, found = whole
     trained = []
-    train = Experiment._train
-    monkeypatch.setattr(Experiment, "_train", lambda self, cell: trained.append(cell) or train(self, cell))
+    train = CellRun._train
+    monkeypatch.setattr(CellRun, "_train", lambda self: trained.append(self.cell) or train(self))
     again = sweep(toy, out, space=SPACE.replace("trials: 3", "trials: 4")).run()
     assert again["trials"][:3] == found["trials"]
     assert len(again["trials"]) == 4
@@ -158,10 +159,10 @@ def test_a_sweep_without_any_score_and_one_that_no_trial_can_mend_end_with_the_r
     with pytest.raises(RunError, match=r"(?s)none of 1 trials has a score: .*step "):
         sweep(toy, tmp_path / "nan", space="trials: 1\nspace: {train.learning_rate: {values: [1e30]}}").run()
 
-    def fail(self, cell):
+    def fail(self):
         raise DataError("the file is gone")
 
-    monkeypatch.setattr(Experiment, "_train", fail)
+    monkeypatch.setattr(CellRun, "_train", fail)
     with pytest.raises(RunError, match="the file is gone"):
         sweep(toy, tmp_path / "gone").run()
     assert not (tmp_path / "gone/results.json").exists()

@@ -79,6 +79,25 @@ def test_an_unknown_metric_and_kind_get_suggestions():
     assert "unknown head 'clasification'. Did you mean 'classification'?" in faults
 
 
+def test_faults_of_a_definition_s_kind_metrics_and_head_are_told_with_their_lines(tmp_path):
+    path = tmp_path / "mine.yaml"
+
+    def faults_of(**changes):
+        """With each line that is changed, its number and its fault."""
+        text = RTE
+        for key, value in changes.items():
+            (old,) = (line for line in RTE.splitlines() if line.startswith(f"{key}:"))
+            text = text.replace(old, f"{key}: {value}")
+        path.write_text(text)
+        return task_faults(read_task(path)), {line.split(":")[0]: i for i, line in enumerate(text.splitlines(), 1)}
+
+    (fault,), lines = faults_of(kind="clasification")
+    assert fault.startswith(f"{path}:{lines['kind']}: kind: unknown head 'clasification'. Did you mean")
+    faults, lines = faults_of(metrics="\n  - accuracy\n  - acuracy", head="\n  droput: 0.2")
+    assert faults[0].startswith(f"{path}:{lines['head']}: head: unknown classification option 'droput'")
+    assert faults[1].startswith(f"{path}:{lines['  - acuracy']}: metrics.1: unknown metric 'acuracy'")
+
+
 def test_a_misspelled_head_option_gets_a_suggestion():
     task = load_tasks()["rte"].model_copy(update={"head": {"droput": 0.1}})
     with pytest.raises(ConfigError, match=r"unknown classification option 'droput'. Did you mean 'dropout'\?"):

@@ -20,7 +20,7 @@ def sources(tmp_path_factory):
     subprocess.run([sys.executable, "-c", build], cwd=folder / "checkout", check=True, capture_output=True)
     (archive,) = folder.glob("mtdnn-*.tar.gz")
     with tarfile.open(archive) as packed:
-        packed.extractall(folder / "unpacked", filter="data")
+        packed.extractall(folder / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (unpacked,) = (folder / "unpacked").iterdir()
     return unpacked
 

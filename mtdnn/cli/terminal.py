@@ -1,9 +1,12 @@
 """Where verbs print: the terminal, its log, tables."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,11 @@ def tell(text: str) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Lines with their ends to standard output, each as soon as it is there; StorageError when it takes no more."""
     with writing(Path("standard output")):
-        for line in lines:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+        try:
+            for line in lines:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+        except OSError:
+            with suppress(UnsupportedOperation):  # else Python's last flush may fail too, with status 120
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise

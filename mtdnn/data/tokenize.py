@@ -212,15 +212,18 @@ def load_split(
     *,
     max_length: int,
     bad_rows: BadRows = "stop",
+    known_tokenizer: str | None = None,
 ) -> TaskSplit:
     """The tokenised split, from the cache when it is there.
 
     :param max_length: tokens of a row, special tokens included; longer pairs lose the end of their longer text.
     :param bad_rows: ``skip`` leaves bad rows out, counted.
+    :param known_tokenizer: the tokenizer's :func:`tokenizer_hash`, where it was taken already.
     :raises DataError: naming every bad row of the split, unless they are skipped.
     """
     content_hash = source.content_hash()
-    key = cache_key(source, tokenizer, max_length=max_length, content_hash=content_hash)
+    known_tokenizer = known_tokenizer or tokenizer_hash(tokenizer)
+    key = cache_key(source, known_tokenizer, max_length=max_length, content_hash=content_hash)
     entry = Entry(cache_dir() / f"{source.task.name}-{source.split}-{key[:24]}", skips=bad_rows == "skip")
 
     def build(staged: Path) -> SplitFacts:
@@ -239,7 +242,7 @@ def load_split(
     return TaskSplit(source.task.name, source.split, datasets.Dataset.from_file(str(folder / UNITS)), facts)
 
 
-def cache_key(source: Source, tokenizer: "PreTrainedTokenizerBase", *, max_length: int, content_hash: str) -> str:
+def cache_key(source: Source, tokenizer: str, *, max_length: int, content_hash: str) -> str:
     task = source.task
     rules = {
         "kind": task.kind,
@@ -252,7 +255,7 @@ def cache_key(source: Source, tokenizer: "PreTrainedTokenizerBase", *, max_lengt
         "head": task.head,
         "split": source.split,
     }
-    parts = [FORMAT, content_hash, rules, tokenizer_hash(tokenizer), max_length]
+    parts = [FORMAT, content_hash, rules, tokenizer, max_length]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from mtdnn.data.rows import BadRows, Fault, Faults, Row
 from mtdnn.data.sources import Source
+from mtdnn.errors import ConfigError, listed, unknown
+from mtdnn.tasks import LAYOUTS, places
 
 Reject = Callable[[Row, Sequence[Fault]], None]
 Texts = tuple[str, str | None]
@@ -82,7 +84,7 @@ class UnitReader:
     of range, or a uid stands twice; a group is when it has no right answer and needs one.
 
     :param bad_rows: ``stop``: the pass ends in a DataError that names every bad row as file:line, column, value.
-        ``skip``: they are left out and counted.
+        ``skip``: they are left out and counted. ConfigError where no row has a column that the definition names.
     :param reject: is given each row that is skipped, with its faults.
     """
 
@@ -108,6 +110,7 @@ class UnitReader:
                     whole.targets += unit.targets
         for unit, rows in groups.values():
             yield from self._admitted(unit, rows)
+        self.checker.check_columns()
         if not self.counts.kept and not self.faults.count:
             self.faults.add(self.source.parts[0][0], Fault("", "no usable rows"))
         self.faults.raise_if_any(f"task '{self.source.task.name}', {self.source.split}")
@@ -162,6 +165,27 @@ class RowChecker:
         self.ignored = {str(value) for value in layout.ignore_targets}
         self.split, self.rules = source.split, rules
         self.seen: dict[str, str] = {}
+        self.task, self.layout = task, layout
+        self.present, self.lacking = set[str](), dict[str, Row]()
+
+    def check_columns(self) -> None:
+        """ConfigError for columns of the definition that no row has, with the nearest of those that are there."""
+        wrong = [(column, row) for column, row in self.lacking.items() if column not in self.present]
+        if wrong:
+            place = places(self.task)
+            raise ConfigError(
+                listed([f"{place(*self.key_of(c))}: {unknown('column', c, row.values)}" for c, row in wrong])
+            )
+
+    def key_of(self, column: str) -> tuple[str, ...]:
+        """Where the definition names a column: in its layout, where that differs from the task's own."""
+        layout = self.layout
+        own = ("data", *(name for name in LAYOUTS if getattr(self.task.data, name) is layout))
+        inputs = (*own, "inputs") if layout.inputs else ("inputs",)
+        found = {getattr(self.inputs, name): (*inputs, name) for name in ("text_a", "text_b", "candidates")}
+        found[self.target] = (*own, "target") if layout.target else ("target",)
+        found[self.group] = (*own, "group") if layout.group else ("groups", "column")
+        return {self.uid: (*own, "uid"), **found}[column]
 
     def is_ignored(self, row: Row) -> bool:
         return self.labelled and bool(self.ignored) and str(row.values.get(self.target)) in self.ignored
@@ -226,11 +250,14 @@ class RowChecker:
 
     def _value(self, row: Row, column: str, faults: list[Fault]) -> Any:
         if column not in row.values:
+            self.lacking.setdefault(column, row)
             here = ", ".join(map(str, row.values)) or "nothing"
             faults.append(Fault(column, f"missing; the row has {here:.200}"))
-        elif row.values[column] is None:
+            return None
+        self.present.add(column)
+        if row.values[column] is None:
             faults.append(Fault(column, "no value (null)"))
-        return row.values.get(column)
+        return row.values[column]
 
     def _key(self, row: Row, faults: list[Fault]) -> str:
         if self.group is not None:

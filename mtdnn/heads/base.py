@@ -155,12 +155,15 @@ UNLABELLED = "unlabelled"
 HEADS: Registry[type[Head]] = Registry("head", package="mtdnn.heads")
 
 
-def build_head(task: TaskDef, *, hidden_size: int = 1) -> Head:
-    """The head of a task; ConfigError names the faults in its options."""
+def build_head(task: TaskDef, *, hidden_size: int = 1, where: str | None = None) -> Head:
+    """The head of a task; ConfigError names the faults in its options.
+
+    :param where: where they were given, for error messages.
+    """
     return build(
         HEADS,
         {"type": task.kind, **task.head},
-        where=f"task '{task.name}': head",
+        where=where or f"task '{task.name}': head",
         hidden_size=hidden_size,
         label_words=task.label_words,
         score_range=tuple(task.range) if task.range else None,

@@ -1,10 +1,11 @@
-"""Metrics over class ids, from scikit-learn; and the same from confusion matrices, for many resamples at once."""
+"""Metrics over class ids, from scikit-learn; and the same from confusion matrices, for many resamples at once.
+
+scikit-learn takes as long to import as torch, and is imported when a metric is computed.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score
-from sklearn.metrics import matthews_corrcoef as sklearn_matthews
 
 from mtdnn.metrics.base import METRICS, is_constant, of_counts, undefined
 
@@ -47,6 +48,8 @@ def matthews_of(counts: np.ndarray) -> np.ndarray:
 @of_counts(accuracy_of)
 def accuracy(predictions: Sequence[int], targets: Sequence[int]) -> float:
     """Share of right predictions, in [0, 1]."""
+    from sklearn.metrics import accuracy_score
+
     return float(accuracy_score(targets, predictions))
 
 
@@ -54,6 +57,8 @@ def accuracy(predictions: Sequence[int], targets: Sequence[int]) -> float:
 @of_counts(f1_of)
 def f1(predictions: Sequence[int], targets: Sequence[int]) -> float:
     """F1 of class 1, for tasks with two classes; in [0, 1]."""
+    from sklearn.metrics import f1_score
+
     if 1 not in predictions and 1 not in targets:
         return undefined("f1", "class 1 is neither predicted nor present")
     return float(f1_score(targets, predictions, labels=[1], average="micro", zero_division=0.0))
@@ -63,6 +68,8 @@ def f1(predictions: Sequence[int], targets: Sequence[int]) -> float:
 @of_counts(f1_macro_of)
 def f1_macro(predictions: Sequence[int], targets: Sequence[int]) -> float:
     """Mean of the classes' F1; in [0, 1]."""
+    from sklearn.metrics import f1_score
+
     return float(f1_score(targets, predictions, average="macro", zero_division=0.0))
 
 
@@ -70,6 +77,8 @@ def f1_macro(predictions: Sequence[int], targets: Sequence[int]) -> float:
 @of_counts(matthews_of)
 def matthews_corrcoef(predictions: Sequence[int], targets: Sequence[int]) -> float:
     """Matthews correlation, in [-1, 1]; 0 when either side is constant."""
+    from sklearn import metrics
+
     if is_constant(predictions) or is_constant(targets):
         return undefined("matthews_corrcoef", "constant predictions or targets")
-    return float(sklearn_matthews(targets, predictions))
+    return float(metrics.matthews_corrcoef(targets, predictions))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scipy import stats
+import scipy
 
 from mtdnn.metrics.base import METRICS, is_constant, undefined
 
@@ -12,7 +12,7 @@ def pearson(predictions: Sequence[float], targets: Sequence[float]) -> float:
     """Linear correlation, in [-1, 1]; 0 when either side is constant."""
     if is_constant(predictions) or is_constant(targets):
         return undefined("pearson", "constant predictions or targets")
-    return float(stats.pearsonr(predictions, targets).statistic)
+    return float(scipy.stats.pearsonr(predictions, targets).statistic)
 
 
 @METRICS.register("spearman")
@@ -20,4 +20,4 @@ def spearman(predictions: Sequence[float], targets: Sequence[float]) -> float:
     """Rank correlation, in [-1, 1]; 0 when either side is constant."""
     if is_constant(predictions) or is_constant(targets):
         return undefined("spearman", "constant predictions or targets")
-    return float(stats.spearmanr(predictions, targets).statistic)
+    return float(scipy.stats.spearmanr(predictions, targets).statistic)

@@ -264,6 +264,53 @@ def test_a_new_task_takes_spellings_of_a_label_together_and_tells_what_is_empty(
     assert load_tasks(tmp_path / "defs")["mixed"].label_words == (("bad",), ("good", "Good "))
 
 
+def test_a_new_task_counts_its_labels_and_points_out_a_rare_one_that_looks_like_a_frequent_one(mtdnn, tmp_path):
+    labels = [*["billing", "technical"] * 6, "tecnical", "sales"]
+    with (tmp_path / "tickets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((f"some words {i}", each) for i, each in enumerate(labels))])
+    code, out, _ = mtdnn("tasks", "new", "--data", tmp_path / "tickets.csv", "--folder", tmp_path / "defs")
+    told = " ".join(out.split())
+    assert code == 0
+    assert "labels: billing 6, sales 1, technical 6, tecnical 1" in told
+    assert "labels: 'tecnical' (1 of 14 rows) looks like 'technical' misspelt" in told
+    assert told.count("misspelt") == 1
+
+
+def line_of(path, text):
+    return next(number for number, each in enumerate(path.read_text().splitlines(), 1) if text in each)
+
+
+def test_a_column_that_only_the_layout_names_is_told_there(mtdnn, tmp_path):
+    (tmp_path / "data/rte").mkdir(parents=True)
+    (tmp_path / "data/rte/train.jsonl").write_text('{"premisse": "a b", "hypothesis": "c", "label": "entailment"}\n')
+    text = (ROOT / "task_defs/rte.yaml").read_text().replace("jsonl.xz", "jsonl").replace("test: test_unlabelled", "")
+    path = tmp_path / "rte.yaml"
+    path.write_text(text.replace("train: train, validation: validation, ", "train: train").replace("uid: uid", ""))
+    code, _, told = mtdnn("check", "rte", "--task-defs", tmp_path, "--data-dir", tmp_path / "data")
+    assert code == 3
+    assert f"{path}:{line_of(path, 'premise')}: data.files.inputs.text_a: unknown column 'premise'" in told
+
+
+@pytest.mark.parametrize("bad_rows", ["stop", "skip"])
+def test_a_column_that_no_row_has_is_the_definition_s_fault_and_told_once(mtdnn, tmp_path, bad_rows):
+    with (tmp_path / "tickets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("Text", "label"), *((f"some words {i}", "ab"[i % 2]) for i in range(60))])
+    assert mtdnn("tasks", "new", "--data", tmp_path / "tickets.csv", "--folder", tmp_path / "defs")[0] == 0
+    path = tmp_path / "defs/tickets.yaml"
+    path.write_text(path.read_text().replace("text_a: Text", "text_a: text"))
+    line = line_of(path, "text_a")
+    code, _, told = mtdnn("check", "tickets", "--task-defs", tmp_path / "defs", "--bad-rows", bad_rows)
+    assert code == 3
+    assert f"{path}:{line}: inputs.text_a: unknown column 'text'. Did you mean 'Text'? Known: Text, label" in told
+    assert told.count("unknown column") == 1
+    assert "faults" not in told
+    wanted = [f"data.bad_rows={bad_rows}", "encoder.path=tiny", "stages.finetune.tasks=[tickets]"]
+    options = [each for setting in wanted for each in ("--set", setting)]
+    code, _, told = mtdnn("run", "own_task", "--task-defs", tmp_path / "defs", "--out", tmp_path / "out", *options)
+    assert code == 3
+    assert told.count(f"{path}:{line}: inputs.text_a: unknown column 'text'") == 1
+
+
 def test_a_bad_row_of_a_file_that_holds_all_splits_is_told_once(mtdnn, tmp_path):
     rows = [f"some words {i},{'ab'[i % 2]}" for i in range(60)]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")

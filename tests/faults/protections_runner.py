@@ -21,7 +21,7 @@ PROTECTIONS = (
         tests=KILLS,
     ),
     Mutation(
-        file="experiment.py",
+        file="cell_run.py",
         old="tokenizer_of(self.config.encoder).save_pretrained(staged)",
         new="self.data.tokenizer.save_pretrained(staged)",
         change="R1: a model's tokenizer is saved as the last call left it, which is another one after a new start",

@@ -137,9 +137,9 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, tried):
 @pytest.mark.fault("R6")
 def test_a_second_run_in_the_folder_is_refused_at_once_and_a_stale_lock_does_not_block(tmp_path, tried):
     folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
-    first = Process(run_toy, folder, out, ["train.epochs=200"])
+    first = Process(run_toy, folder, out, ["train.epochs=40"])
     until(lambda: (out / ".holder.json").is_file())
-    second = toy_job(folder, out, ["train.epochs=200"])
+    second = toy_job(folder, out, ["train.epochs=40"])
     started = time.monotonic()
     with pytest.raises(BusyError, match=rf"process {first.process.pid} on {os.uname().nodename} is at work") as told:
         second.run()

@@ -110,6 +110,6 @@ def test_a_stage_does_not_start_from_a_model_of_another_length(own, tried):
     settings = load_experiment(folder / "toy.yaml", overrides=[CHAIN, *SHORT])
     job = Experiment(settings, load_tasks(folder / "tasks"), out=folder / "out")
     with pytest.raises(CheckpointError, match=r"rows of 64 tokens, encoder.max_length is 32"):
-        job.start(job.cells[1])
+        job.at(job.cells[1]).start()
     assert load_model(model).config.encoder_max_length == 64
     tried(1, "refused with both")

@@ -37,11 +37,11 @@ config = load_experiment(folder / "million.yaml")
 job = Experiment(config, load_tasks(folder), out=folder / "out", on_step=done)
 job.data.tokenizer
 cell = job.cells[0]
-model = job.start(cell)
+model = job.at(cell).start()
 job.data.split("million", "validation")  # so that what is imported when it is first used is not counted
 before, started = resident(), time.monotonic()
-train, counts = job.training_data(cell)
-plan = job.plan(cell, train)
+train, counts = job.at(cell).training_data()
+plan = job.at(cell).plan(train)
 for batches in plan.epoch(0)[:5]:
     for task, units in batches:
         make_batch(train[task], units, job.data.head(task), pad_id=0)
@@ -50,8 +50,8 @@ opened = time.monotonic() - started
 del train, plan
 job = Experiment(config, load_tasks(folder), out=folder / "out", on_step=done)
 started, worked = time.monotonic(), time.process_time()
-train, counts = job.training_data(cell)
-trainer = job.trainer(cell, model, train, keep=False)
+train, counts = job.at(cell).training_data()
+trainer = job.at(cell).trainer(model, train, keep=False)
 try:
     trainer.run()
 except Done:
