@@ -5,10 +5,12 @@ python -m benchmarks.scaling
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,23 +73,45 @@ def growth(trainers: Mapping[str, Trainer], *, shape: str, repetitions: int) -> 
     return list(measure.compared(field, rounds, pairs, shape=shape, lengths="snli"))
 
 
-def peak_of(splits: Sequence[TaskSplit], shape: str) -> int:
-    """Resident bytes that a process has had which trains on them, mapped from the disk, for some steps."""
+@dataclass(frozen=True)
+class Held:
+    """Resident bytes of a process at its peak.
+
+    :param own: those that are its alone; the others are pages of files, which the kernel drops where it needs room.
+    """
+
+    peak: int
+    own: int
+
+    def __str__(self) -> str:
+        return f"{shown_bytes(self.peak)} ({shown_bytes(self.own)} without what is mapped from files)"
+
+
+def held_by(splits: Sequence[TaskSplit], shape: str) -> Held:
+    """What a process has had which trains on them, mapped from the disk, for some steps."""
     with TemporaryDirectory() as folder:
         for split in splits:
             split.table.save_to_disk(f"{folder}/{split.task}")
-        return int(printed("-m", "benchmarks.scaling", "--holder", folder, shape))
+        return Held(*map(int, printed("-m", "benchmarks.scaling", "--holder", folder, shape).split(",")))
 
 
 def hold(folder: Path, shape: str) -> None:
-    """Train on the tables in a folder, and print the peak."""
+    """Train on the tables in a folder, and print what was held."""
     splits = [
         TaskSplit(path.name, "train", datasets.load_from_disk(str(path)), FACTS) for path in sorted(folder.iterdir())
     ]
     trainer = training(splits, shape)
+    own = 0
     for step in trainer.made(trainer.plan.epoch(0)[:STEPS]):
         trainer.take(step)
-    print(peak_bytes(torch.device("cpu")))
+        own = max(own, own_bytes())
+    print(f"{peak_bytes(torch.device('cpu'))},{own}")
+
+
+def own_bytes() -> int:
+    """Resident now, but for pages of files."""
+    (kilobytes,) = re.findall(r"^RssAnon:\s+(\d+) kB$", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    return 1024 * int(kilobytes)
 
 
 def planning(counts: Sequence[int], shape: str) -> str:
@@ -168,13 +192,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found += grown({f"{count} tasks": with_tasks(count, given.shape) for count in given.tasks})
     found.append(by_processes(given.process_shape, repetitions=given.repetitions, rows=given.process_rows))
     few, many = min(given.examples), max(given.examples)
-    held = {f"{count:,} examples": peak_of([split_of(LAW, count)], given.shape) for count in (few, many)}
+    held = {f"{count:,} examples": held_by([split_of(LAW, count)], given.shape) for count in (few, many)}
     few, many = min(given.tasks), max(given.tasks)
-    held |= {f"{count} tasks": peak_of(splits_of_tasks(count), given.shape) for count in (few, many)}
+    held |= {f"{count} tasks": held_by(splits_of_tasks(count), given.shape) for count in (few, many)}
     notes = [
         f"Batches of {ROWS} rows are made from the table each time. A ratio of 1 means that a token costs the same.",
         f"Peak resident memory of a process that takes {STEPS} steps, its tables mapped from the disk: "
-        f"{', '.join(f'{name} {shown_bytes(count)}' for name, count in held.items())}.",
+        f"{'; '.join(f'{name} {each}' for name, each in held.items())}.",
         f"Processor seconds of an epoch's plan: {planning(given.examples, given.shape)}.",
     ]
     command = " ".join(["python -m benchmarks.scaling", *(arguments or [])])
