@@ -7,6 +7,7 @@ inside each round, and the median of the rounds is shown with the smallest and t
 import json
 import os
 import platform
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,6 +171,11 @@ def table(rows: Sequence[Row]) -> str:
     kept = [place for place in range(len(HEADER)) if any(row[place] for row in cells)]
     lines = [[HEADER[place] for place in kept], ["---"] * len(kept), *([row[place] for place in kept] for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def command(name: str, arguments: Sequence[str] | None) -> str:
+    """What to type for a benchmark's run."""
+    return shlex.join(["python", "-m", f"benchmarks.{name}", *(arguments or [])])
 
 
 def write(

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure.compared(field, rounds, PAIRS, shape=given.shape, lengths=given.lengths)
     found = [replace(row, tokens_per_second=None, at_most=True) for row in rows]
     medians = [f"{name} {shown_bytes(statistics.median(each[name] for each in rounds))}" for name in names]
-    command = " ".join(["python -m benchmarks.memory", *(arguments or [])])
+    command = measure.command("memory", arguments)
     notes = [f"One random padded batch of {given.rows} rows of middle size. {'; '.join(medians)}."]
     measure.write(given.name, found, command=command, notes=notes)
 

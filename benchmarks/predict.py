@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"Peak resident memory of a process that predicts {few:,} rows: {shown_bytes(peaks[0])}; {many:,} rows: "
         f"{shown_bytes(peaks[1])} (a tiny encoder)."
     )
-    command = " ".join(["python -m benchmarks.predict", *(arguments or [])])
+    command = measure.command("predict", arguments)
     measure.write(given.name, found, command=command, notes=[memory])
 
 

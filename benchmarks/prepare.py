@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{given.rows:,} pairs from JSON lines, the same fast tokenizer on every side. Ours also "
         f"checks every row, and writes the keys by which leaks are found. Bytes a row on disk: {per_row}."
     ]
-    command = " ".join(["python -m benchmarks.prepare", *(arguments or [])])
+    command = measure.command("prepare", arguments)
     measure.write(given.name, found, command=command, notes=notes)
 
 

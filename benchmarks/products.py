@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", default="products", help="of the files of results")
     given = parser.parse_args(arguments)
     found = [row for shape in given.shape for row in rows_of(shape, given.tokens, given.repetitions)]
-    measure.write(given.name, found, command=" ".join(["python -m benchmarks.products", *(arguments or [])]))
+    measure.write(given.name, found, command=measure.command("products", arguments))
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{'; '.join(f'{name} {each}' for name, each in held.items())}.",
         f"Processor seconds of an epoch's plan: {planning(given.examples, given.shape)}.",
     ]
-    command = " ".join(["python -m benchmarks.scaling", *(arguments or [])])
+    command = measure.command("scaling", arguments)
     measure.write(given.name, found, command=command, notes=notes)
 
 

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [replace(row, tokens_per_second=None) for row in measure.compared(field, rounds, pairs, of_time=True)]
     seconds = {each.name: statistics.median(1 / rates[each.name] for rates in rounds) for each in field}
     told = [f"{name} {value:.2f} s{bar(name, value)}" for name, value in seconds.items()]
-    command = " ".join(["python -m benchmarks.startup", *(arguments or [])])
+    command = measure.command("startup", arguments)
     measure.write(given.name, rows, command=command, notes=[f"Seconds by the clock, medians: {'; '.join(told)}."])
 
 

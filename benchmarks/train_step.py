@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fast = has_fast_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     precisions = given.precision or ["fp32", *(["bf16"] if fast else [])]
     left_out = [] if "bf16" in precisions else [EMULATED]
-    command = " ".join(["python -m benchmarks.train_step", *(arguments or [])])
+    command = measure.command("train_step", arguments)
     found: list[Row] = []
     notes: list[str] = []
     for shape in given.shape:
