@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import datasets
+import numpy as np
 import torch
 
 from benchmarks import measure
@@ -53,9 +54,17 @@ def training(splits: Sequence[TaskSplit], shape: str) -> Trainer:
     return trainer_of(model_of(shape, tasks), splits, METHODS["smart"], rows=ROWS)
 
 
+def steps_of(trainer: Trainer) -> list[list[tuple[str, np.ndarray]]]:
+    """Steps of the first epoch, evenly spaced by their tokens: a step's own cost weighs the same beside any data."""
+    data, steps = trainer.plan.data, trainer.plan.epoch(0)
+    sizes = [sum(int(data[name].lengths[units].sum()) for name, units in step) for step in steps]
+    ranked = sorted(range(len(steps)), key=sizes.__getitem__)
+    return [steps[ranked[(2 * place + 1) * len(steps) // (2 * STEPS)]] for place in range(STEPS)]
+
+
 def contender(name: str, trainer: Trainer) -> Contender:
-    """Steps of the first epoch, batches made from the table each time."""
-    planned = trainer.plan.epoch(0)[:STEPS]
+    """Those steps, batches made from the table each time."""
+    planned = steps_of(trainer)
     tokens = sum(real_tokens(step.batches) for step in trainer.made(planned))
 
     def work() -> None:
