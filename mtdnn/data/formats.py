@@ -38,7 +38,7 @@ LINES_OF_A_RECORD = 10_000  # of CSV; a quote that is open for longer was never 
 ROWS_AT_ONCE = 1000
 MAX_FOOTER = 50_000_000  # bytes and entries of Parquet's own description of itself
 CSV_FIELD = 2**31 - 1
-CONTROL = frozenset(map(chr, range(32))) - set("\t\r\n")
+CONTROL = frozenset(map(chr, range(32))) - set("\t\r\n")  # characters that no table's header has
 
 
 @dataclass(frozen=True, slots=True)
