@@ -37,6 +37,8 @@ def recomputing(
     :param around: what the pass is entered with, so that a layer that runs again is too.
     """
     changed = [layer for layer in layers(encoder) if "forward" not in vars(layer)] if torch.is_grad_enabled() else []
+    if tape is not None and changed:
+        tape.recomputes = False  # a layer that runs again keeps its input alone
     for layer in changed:
         layer.forward = partial(run_twice, layer.forward, tape, around)  # type: ignore[method-assign]
     try:

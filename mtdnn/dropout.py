@@ -1,17 +1,21 @@
 """Dropout whose masks are drawn from a named generator, recorded, and replayed in a second pass.
 
 A tape catches every dropout of a forward pass, whatever module it comes from; fused attention with dropout is written
-out so that its mask is ours too. A pass that starts at a later layer replays from that layer's mark.
+out so that its mask is ours too. A pass that starts at a later layer replays from that layer's mark. While a tape runs,
+autograd keeps neither attention's weights nor what GELU puts into a product: both are computed again when needed.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from mtdnn.recompute import Again, recomputed
 
 LEVELS = 2**16  # a mask is decided by a 16-bit compare of 64-bit draws: 4 elements a draw
 
@@ -24,6 +28,8 @@ class DropoutTape(TorchFunctionMode):
     :param off: no dropout at all.
     """
 
+    recomputes = True  # False: autograd keeps what would be computed again
+
     def __init__(
         self, generator: torch.Generator | None = None, *, replay: list[Tensor] | None = None, off: bool = False
     ):
@@ -33,10 +39,13 @@ class DropoutTape(TorchFunctionMode):
         self._replay = replay
         self._off = off
         self._bias: tuple[Tensor, Tensor] | None = None  # an attention mask, and what it adds to scores
+        self._activated: tuple[Tensor, Again] | None = None  # what GELU gave last, until a product takes it
 
     def again(self, mark: int) -> "DropoutTape":
         """A tape that replays this one from ``mark`` on."""
-        return DropoutTape(replay=self.masks[mark:], off=self._off)
+        tape = DropoutTape(replay=self.masks[mark:], off=self._off)
+        tape.recomputes = self.recomputes
+        return tape
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -46,14 +55,25 @@ class DropoutTape(TorchFunctionMode):
             return self._dropout(*args, **kwargs)
         if function is F.scaled_dot_product_attention and kwargs.get("dropout_p", 0.0) > 0:
             return self._attention(*args, **kwargs)
+        if function is F.gelu and self.recomputes:
+            return self._gelu(*args, **kwargs)
+        if function is F.linear and self._activated and args and args[0] is self._activated[0]:
+            (out, again), self._activated = self._activated, None
+            with recomputed(again, out):
+                return F.linear(*args, **kwargs)
         return function(*args, **kwargs)
+
+    def _gelu(self, input: Tensor, **kwargs: Any) -> Tensor:
+        out = F.gelu(input, **kwargs)
+        self._activated = out, Again(partial(F.gelu, input.detach(), **kwargs), input.device)
+        return out
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p == 0 or self._off:
             return input
         level = round(p * LEVELS)
         mask = self._next_mask(input.shape, level, input.device)
-        return (input * mask.view(torch.uint8)).mul_(1.0 / (1.0 - level / LEVELS))  # bool would be converted slowly
+        return drop(input, mask, level)
 
     def _next_mask(self, shape: torch.Size, level: int, device: torch.device) -> Tensor:
         if self._replay is not None:
@@ -78,10 +98,20 @@ class DropoutTape(TorchFunctionMode):
     ) -> Tensor:
         if is_causal:
             raise NotImplementedError("causal attention with dropout is not replayed; encoders do not use it")
-        scores = query @ key.transpose(-2, -1) * (1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        if attn_mask is not None:
-            scores = scores + self._added(attn_mask, scores.dtype)
-        return self._dropout(scores.softmax(-1), dropout_p) @ value
+        factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+        added = None if attn_mask is None else self._added(attn_mask, query.dtype)
+        query, key = query.contiguous(), key.transpose(-2, -1).contiguous()  # as their product keeps them
+        scores = attention_scores(query, key, factor, added)
+        if not self.recomputes:
+            return self._dropout(scores.softmax(-1), dropout_p) @ value
+        kept = query.detach(), key.detach()
+        again = Again(lambda: attention_scores(*kept, factor, added).softmax(-1), query.device, requests=2)
+        with recomputed(again):
+            weights = scores.softmax(-1)
+        dropped, level = self._dropout(weights, dropout_p), round(dropout_p * LEVELS)
+        mask = None if dropped is weights else self.masks[-1]
+        with recomputed(lambda: again() if mask is None else drop(again(), mask, level), dropped):
+            return dropped @ value
 
     def _added(self, attn_mask: Tensor, dtype: torch.dtype) -> Tensor:
         """What a mask adds to scores; the layers of a pass have one mask, for which it is made once."""
@@ -91,6 +121,15 @@ class DropoutTape(TorchFunctionMode):
             bias = torch.zeros(attn_mask.shape, dtype=dtype, device=attn_mask.device)
             self._bias = attn_mask, bias.masked_fill_(~attn_mask, torch.finfo(dtype).min)
         return self._bias[1]
+
+
+def attention_scores(query: Tensor, key: Tensor, factor: float, added: Tensor | None) -> Tensor:
+    scores = query @ key * factor
+    return scores if added is None else scores + added
+
+
+def drop(input: Tensor, mask: Tensor, level: int) -> Tensor:
+    return (input * mask.view(torch.uint8)).mul_(1.0 / (1.0 - level / LEVELS))  # bool would be converted slowly
 
 
 def draw_mask(shape: torch.Size, level: int, generator: torch.Generator | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Recorded dropout is torch's own: the same rate, the same scale, the same attention; and it can be replayed."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from mtdnn import dropout
 from mtdnn.dropout import LEVELS, DropoutTape, draw_mask
 
 RATES = (0.1, 0.3, 0.5)
@@ -110,3 +112,77 @@ def test_two_masks_in_one_pass_are_told_apart():
             expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
     assert len(tape.masks) == 2
+
+
+def block(query, key, value, weight, keep):
+    """Attention, and a product of what GELU gives, as in every layer."""
+    with DropoutTape(generator()):
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=keep, dropout_p=0.3)
+        return F.linear(F.gelu(out), weight)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_is_computed_again_has_the_gradients_of_what_is_kept(order):
+    query, key, value, keep = attention_inputs()
+    inputs = [each.clone().requires_grad_() for each in (query, key, value, torch.randn(6, 4, dtype=torch.float64))]
+    check = torch.autograd.gradcheck if order == 1 else torch.autograd.gradgradcheck
+    assert check(lambda *given: block(*given, keep), inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("off", [False, True])
+def test_what_is_computed_again_changes_no_bit(dtype, off, monkeypatch):
+    """Under autocast too, whose casts the backward pass would not make by itself."""
+
+    def gradients():
+        torch.manual_seed(0)
+        query, key, value = (torch.randn(2, 3, 5, 4, requires_grad=True) for _ in range(3))
+        weight = torch.randn(6, 4, requires_grad=True)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32), DropoutTape(generator(), off=off):
+            out = F.scaled_dot_product_attention(query, key, value, dropout_p=0.3)
+            out = F.linear(F.gelu(out), weight)
+        graph = [torch.autograd.grad(out.sum(), (query, key, value, weight), retain_graph=True) for _ in range(2)]
+        return [out, *graph[0], *graph[1]]
+
+    again = gradients()
+    monkeypatch.setattr(DropoutTape, "recomputes", False)
+    assert all(torch.equal(one, other) for one, other in zip(again, gradients(), strict=True))
+
+
+@pytest.mark.parametrize(("recomputes", "kept"), [(True, 0), (False, 3)])
+def test_neither_weights_nor_what_gelu_gives_are_kept(recomputes, kept, monkeypatch):
+    monkeypatch.setattr(DropoutTape, "recomputes", recomputes)
+    query, key, value = (torch.randn(2, 3, 50, 4, requires_grad=True) for _ in range(3))
+    inner, outer = torch.randn(8, 4, requires_grad=True), torch.randn(4, 8, requires_grad=True)
+    seen = {}
+
+    def pack(tensor):
+        seen[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), DropoutTape(generator()):
+        out = F.scaled_dot_product_attention(query, key, value, dropout_p=0.3)
+        F.linear(F.gelu(F.linear(out, inner)), outer)
+    weights, hidden = 2 * 3 * 50 * 50, 2 * 3 * 50 * 8
+    counts = [tensor.numel() for tensor in seen.values() if tensor.is_floating_point()]
+    assert counts.count(weights) + counts.count(hidden) == kept + 1  # what goes into GELU
+
+
+def test_what_is_computed_again_is_freed_at_once(monkeypatch):
+    alive = []
+
+    def noted(compute):
+        def made(*args, **kwargs):
+            alive.append(weakref.ref(out := compute(*args, **kwargs)))
+            return out
+
+        return made
+
+    monkeypatch.setattr(dropout, "drop", noted(dropout.drop))
+    monkeypatch.setattr(DropoutTape, "_gelu", noted(DropoutTape._gelu))
+    query, key, value, keep = (each.requires_grad_(each.is_floating_point()) for each in attention_inputs())
+    weight = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    out = block(query, key, value, weight, keep)
+    assert len(alive) == 2
+    assert all(each() is None for each in alive)
+    out.sum().backward()
