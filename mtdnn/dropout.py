@@ -2,7 +2,8 @@
 
 A tape catches every dropout of a forward pass, whatever module it comes from; fused attention with dropout is written
 out so that its mask is ours too. A pass that starts at a later layer replays from that layer's mark. While a tape runs,
-autograd keeps neither attention's weights nor what GELU puts into a product: both are computed again when needed.
+autograd keeps neither attention's weights nor what GELU puts into a product where they are large: both are computed
+again when needed, which then costs no more time than the memory did.
 """
 
 import math
@@ -28,7 +29,7 @@ class DropoutTape(TorchFunctionMode):
     :param off: no dropout at all.
     """
 
-    recomputes = True  # False: autograd keeps what would be computed again
+    recomputes_from: float = 2**23  # bytes of a tensor; what is smaller is kept, which is faster
 
     def __init__(
         self, generator: torch.Generator | None = None, *, replay: list[Tensor] | None = None, off: bool = False
@@ -44,7 +45,7 @@ class DropoutTape(TorchFunctionMode):
     def again(self, mark: int) -> "DropoutTape":
         """A tape that replays this one from ``mark`` on."""
         tape = DropoutTape(replay=self.masks[mark:], off=self._off)
-        tape.recomputes = self.recomputes
+        tape.recomputes_from = self.recomputes_from
         return tape
 
     def __torch_function__(
@@ -55,7 +56,7 @@ class DropoutTape(TorchFunctionMode):
             return self._dropout(*args, **kwargs)
         if function is F.scaled_dot_product_attention and kwargs.get("dropout_p", 0.0) > 0:
             return self._attention(*args, **kwargs)
-        if function is F.gelu and self.recomputes:
+        if function is F.gelu:
             return self._gelu(*args, **kwargs)
         if function is F.linear and self._activated and args and args[0] is self._activated[0]:
             (out, again), self._activated = self._activated, None
@@ -65,7 +66,8 @@ class DropoutTape(TorchFunctionMode):
 
     def _gelu(self, input: Tensor, **kwargs: Any) -> Tensor:
         out = F.gelu(input, **kwargs)
-        self._activated = out, Again(partial(F.gelu, input.detach(), **kwargs), input.device)
+        if out.nbytes >= self.recomputes_from:
+            self._activated = out, Again(partial(F.gelu, input.detach(), **kwargs), input.device)
         return out
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -102,7 +104,7 @@ class DropoutTape(TorchFunctionMode):
         added = None if attn_mask is None else self._added(attn_mask, query.dtype)
         query, key = query.contiguous(), key.transpose(-2, -1).contiguous()  # as their product keeps them
         scores = attention_scores(query, key, factor, added)
-        if not self.recomputes:
+        if scores.nbytes < self.recomputes_from:
             return self._dropout(scores.softmax(-1), dropout_p) @ value
         kept = query.detach(), key.detach()
         again = Again(lambda: attention_scores(*kept, factor, added).softmax(-1), query.device, requests=2)

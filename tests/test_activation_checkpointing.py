@@ -6,6 +6,7 @@ import pytest
 import torch
 from support import LAYERED, toy_batch, toy_model
 
+from mtdnn.dropout import DropoutTape
 from mtdnn.encoder import layers
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
@@ -37,6 +38,12 @@ METHODS = {
     "r_drop": (RDrop(), None),
 }
 STEPS = 3
+
+
+@pytest.fixture(autouse=True)
+def all_again(monkeypatch):
+    """Where layers are not run again, attention's weights and GELU's output are, whatever their size."""
+    monkeypatch.setattr(DropoutTape, "recomputes_from", 0)
 
 
 def trained(family, method, *, saving, dtype=None, **changes):

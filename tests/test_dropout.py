@@ -16,6 +16,12 @@ from mtdnn.dropout import LEVELS, DropoutTape, draw_mask
 RATES = (0.1, 0.3, 0.5)
 
 
+@pytest.fixture
+def all_again(monkeypatch):
+    """Tensors of any size are computed again."""
+    monkeypatch.setattr(DropoutTape, "recomputes_from", 0)
+
+
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -122,6 +128,7 @@ def block(query, key, value, weight, keep):
 
 
 @pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.usefixtures("all_again")
 def test_what_is_computed_again_has_the_gradients_of_what_is_kept(order):
     query, key, value, keep = attention_inputs()
     inputs = [each.clone().requires_grad_() for each in (query, key, value, torch.randn(6, 4, dtype=torch.float64))]
@@ -131,6 +138,7 @@ def test_what_is_computed_again_has_the_gradients_of_what_is_kept(order):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("off", [False, True])
+@pytest.mark.usefixtures("all_again")
 def test_what_is_computed_again_changes_no_bit(dtype, off, monkeypatch):
     """Under autocast too, whose casts the backward pass would not make by itself."""
 
@@ -145,13 +153,13 @@ def test_what_is_computed_again_changes_no_bit(dtype, off, monkeypatch):
         return [out, *graph[0], *graph[1]]
 
     again = gradients()
-    monkeypatch.setattr(DropoutTape, "recomputes", False)
+    monkeypatch.setattr(DropoutTape, "recomputes_from", math.inf)
     assert all(torch.equal(one, other) for one, other in zip(again, gradients(), strict=True))
 
 
-@pytest.mark.parametrize(("recomputes", "kept"), [(True, 0), (False, 3)])
-def test_neither_weights_nor_what_gelu_gives_are_kept(recomputes, kept, monkeypatch):
-    monkeypatch.setattr(DropoutTape, "recomputes", recomputes)
+@pytest.mark.parametrize(("recomputes_from", "kept"), [(4 * 2 * 3 * 50 * 8, 0), (4 * 2 * 3 * 50 * 50, 1), (2**23, 3)])
+def test_neither_large_weights_nor_much_of_what_gelu_gives_are_kept(recomputes_from, kept, monkeypatch):
+    monkeypatch.setattr(DropoutTape, "recomputes_from", recomputes_from)
     query, key, value = (torch.randn(2, 3, 50, 4, requires_grad=True) for _ in range(3))
     inner, outer = torch.randn(8, 4, requires_grad=True), torch.randn(4, 8, requires_grad=True)
     seen = {}
@@ -168,6 +176,7 @@ def test_neither_weights_nor_what_gelu_gives_are_kept(recomputes, kept, monkeypa
     assert counts.count(weights) + counts.count(hidden) == kept + 1  # what goes into GELU
 
 
+@pytest.mark.usefixtures("all_again")
 def test_what_is_computed_again_is_freed_at_once(monkeypatch):
     alive = []
 
