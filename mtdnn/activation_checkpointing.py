@@ -4,7 +4,6 @@ Chen et al., 2016, "Training deep nets with sublinear memory cost". https://arxi
 A layer that runs again has the dropout masks and the attention kernels of its first run, so that no bit changes.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -38,8 +37,6 @@ def recomputing(
     :param around: what the pass is entered with, so that a layer that runs again is too.
     """
     changed = [layer for layer in layers(encoder) if "forward" not in vars(layer)] if torch.is_grad_enabled() else []
-    if tape is not None and changed:
-        tape.recomputes_from = math.inf  # a layer that runs again keeps its input alone
     for layer in changed:
         layer.forward = partial(run_twice, layer.forward, tape, around)  # type: ignore[method-assign]
     try:

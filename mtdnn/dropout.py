@@ -2,14 +2,15 @@
 
 A tape catches every dropout of a forward pass, whatever module it comes from; fused attention with dropout is written
 out so that its mask is ours too. A pass that starts at a later layer replays from that layer's mark. While a tape runs,
-autograd keeps neither attention's weights nor what GELU puts into a product where they are large: both are computed
-again when needed, which then costs no more time than the memory did.
+autograd keeps neither that attention's weights nor what GELU puts into a linear layer, where they are large: both are
+computed again when needed, which then costs no more time than the memory did.
 """
 
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class DropoutTape(TorchFunctionMode):
         self._replay = replay
         self._off = off
         self._bias: tuple[Tensor, Tensor] | None = None  # an attention mask, and what it adds to scores
-        self._activated: tuple[Tensor, Again] | None = None  # what GELU gave last, until a product takes it
+        self._activated: tuple[ReferenceType[Tensor], int, Again] | None = None  # what GELU gave last, and its version
 
     def again(self, mark: int) -> "DropoutTape":
         """A tape that replays this one from ``mark`` on."""
@@ -58,17 +59,27 @@ class DropoutTape(TorchFunctionMode):
             return self._attention(*args, **kwargs)
         if function is F.gelu:
             return self._gelu(*args, **kwargs)
-        if function is F.linear and self._activated and args and args[0] is self._activated[0]:
-            (out, again), self._activated = self._activated, None
-            with recomputed(again, out):
-                return F.linear(*args, **kwargs)
+        if function is F.linear and self._activated and args:
+            return self._linear(self._activated, *args, **kwargs)
         return function(*args, **kwargs)
 
     def _gelu(self, input: Tensor, **kwargs: Any) -> Tensor:
         out = F.gelu(input, **kwargs)
-        if out.nbytes >= self.recomputes_from:
-            self._activated = out, Again(partial(F.gelu, input.detach(), **kwargs), input.device)
+        if self._is_recomputed(out):
+            self._activated = ref(out), out._version, Again(partial(F.gelu, **kwargs), input)
         return out
+
+    def _linear(
+        self, activated: tuple[ReferenceType[Tensor], int, Again], input: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        out, version, again = activated
+        if input is not out() or input._version != version:
+            return F.linear(input, *args, **kwargs)
+        with recomputed(again, input):
+            return F.linear(input, *args, **kwargs)
+
+    def _is_recomputed(self, tensor: Tensor) -> bool:
+        return tensor.requires_grad and tensor.nbytes >= self.recomputes_from
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p == 0 or self._off:
@@ -103,16 +114,22 @@ class DropoutTape(TorchFunctionMode):
         factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
         added = None if attn_mask is None else self._added(attn_mask, query.dtype)
         query, key = query.contiguous(), key.transpose(-2, -1).contiguous()  # as their product keeps them
-        scores = attention_scores(query, key, factor, added)
-        if scores.nbytes < self.recomputes_from:
+        scores = attention_scores(query, key, added, factor=factor)
+        if not self._is_recomputed(scores):
             return self._dropout(scores.softmax(-1), dropout_p) @ value
-        kept = query.detach(), key.detach()
-        again = Again(lambda: attention_scores(*kept, factor, added).softmax(-1), query.device, requests=2)
+        sources = (query, key) if added is None else (query, key, added)
+        again = Again(lambda *kept: attention_scores(*kept, factor=factor).softmax(-1), *sources)
         with recomputed(again):
             weights = scores.softmax(-1)
         dropped, level = self._dropout(weights, dropout_p), round(dropout_p * LEVELS)
         mask = None if dropped is weights else self.masks[-1]
-        with recomputed(lambda: again() if mask is None else drop(again(), mask, level), dropped):
+        dtype = value.dtype  # autocast would make a copy of its own, which would be kept
+
+        def then(weights: Tensor) -> Tensor:
+            return (weights if mask is None else drop(weights, mask, level)).to(dtype)
+
+        dropped = dropped.to(dtype)
+        with recomputed(again, dropped, then):
             return dropped @ value
 
     def _added(self, attn_mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -125,7 +142,7 @@ class DropoutTape(TorchFunctionMode):
         return self._bias[1]
 
 
-def attention_scores(query: Tensor, key: Tensor, factor: float, added: Tensor | None) -> Tensor:
+def attention_scores(query: Tensor, key: Tensor, added: Tensor | None = None, *, factor: float) -> Tensor:
     scores = query @ key * factor
     return scores if added is None else scores + added
 

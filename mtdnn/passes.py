@@ -1,5 +1,6 @@
 """Passes that can be recorded, resumed and perturbed: what objectives and regularizers need of a model."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -138,6 +139,9 @@ class Perturbable(nn.Module):
     @contextmanager
     def _running(self, shortened: bool, tape: DropoutTape | None) -> Iterator[None]:
         """While entered, the encoder runs as the options and the pass say."""
+        as_a_whole = (getattr(module, "gradient_checkpointing", False) for module in self.encoder.modules())
+        if tape is not None and (self.activation_checkpointing or any(as_a_whole)):
+            tape.recomputes_from = math.inf  # layers that run again keep nothing that could be left out
         reading = partial(self._reading, shortened)
         recomputed = recomputing(self.encoder, tape, reading) if self.activation_checkpointing else nullcontext()
         with reading(), recomputed:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support import LAYERED, toy_batch, toy_model
 
+from mtdnn import dropout
 from mtdnn.dropout import DropoutTape
 from mtdnn.encoder import layers
 from mtdnn.objectives.free_at import FreeAt
@@ -132,6 +133,28 @@ def test_each_layer_runs_again_once_and_none_at_or_below_a_resumed_site():
     runs.clear()
     clean.logits.sum().backward()
     assert runs == {1: 1, 2: 1, 3: 1}
+
+
+def test_a_layer_that_runs_again_keeps_nothing_to_compute_parts_of_it(monkeypatch):
+    """It would hold the tensors that they are computed from."""
+    monkeypatch.setattr(dropout, "Again", None)
+    trained("bert", "smart", saving=True)
+    with pytest.raises(TypeError):
+        trained("bert", "smart", saving=False)
+
+
+@pytest.mark.parametrize("saving", [True, False])
+def test_transformers_own_checkpointing_works_beside_it(saving):
+    def gradients(kwargs):
+        model, batch = toy_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train(), toy_batch("nli")
+        if kwargs is not None:
+            new_name = "activation_checkpointing_enable"
+            getattr(model.encoder, new_name, model.encoder.gradient_checkpointing_enable)(kwargs)
+        model.activation_checkpointing = saving
+        model.loss(model.run(batch, rng=Rng("x")).logits, batch).sum().backward()
+        return [weight.grad for weight in model.parameters() if weight.grad is not None]
+
+    assert_same_bits(gradients({"use_reentrant": False}), gradients(None))
 
 
 def test_fewer_tensors_are_kept_for_the_backward_pass():

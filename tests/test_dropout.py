@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mtdnn import dropout
+from mtdnn import dropout, recompute
 from mtdnn.dropout import LEVELS, DropoutTape, draw_mask
 
 RATES = (0.1, 0.3, 0.5)
@@ -164,11 +164,19 @@ def test_neither_large_weights_nor_much_of_what_gelu_gives_are_kept(recomputes_f
     inner, outer = torch.randn(8, 4, requires_grad=True), torch.randn(4, 8, requires_grad=True)
     seen = {}
 
-    def pack(tensor):
-        seen[tensor.data_ptr()] = tensor
-        return tensor
+    def seeing(pack, unpack):
+        def seen_pack(tensor):
+            packed = pack(tensor)
+            for each in packed.get() if isinstance(packed, recompute.Unchanged) else [packed]:
+                if isinstance(each, torch.Tensor):
+                    seen[each.data_ptr()] = each
+            return packed
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), DropoutTape(generator()):
+        return hooks(seen_pack, unpack)
+
+    hooks = recompute.saved_tensors_hooks
+    monkeypatch.setattr(recompute, "saved_tensors_hooks", seeing)
+    with seeing(lambda tensor: tensor, lambda tensor: tensor), DropoutTape(generator()):
         out = F.scaled_dot_product_attention(query, key, value, dropout_p=0.3)
         F.linear(F.gelu(F.linear(out, inner)), outer)
     weights, hidden = 2 * 3 * 50 * 50, 2 * 3 * 50 * 8
@@ -176,22 +184,67 @@ def test_neither_large_weights_nor_much_of_what_gelu_gives_are_kept(recomputes_f
     assert counts.count(weights) + counts.count(hidden) == kept + 1  # what goes into GELU
 
 
-@pytest.mark.usefixtures("all_again")
-def test_what_is_computed_again_is_freed_at_once(monkeypatch):
-    alive = []
+@pytest.fixture
+def made(monkeypatch):
+    """Weak references to what may not outlive its use: dropped weights, GELU's output, what is computed again."""
+    references = []
 
     def noted(compute):
         def made(*args, **kwargs):
-            alive.append(weakref.ref(out := compute(*args, **kwargs)))
+            references.append(weakref.ref(out := compute(*args, **kwargs)))
             return out
 
         return made
 
     monkeypatch.setattr(dropout, "drop", noted(dropout.drop))
     monkeypatch.setattr(DropoutTape, "_gelu", noted(DropoutTape._gelu))
-    query, key, value, keep = (each.requires_grad_(each.is_floating_point()) for each in attention_inputs())
-    weight = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
-    out = block(query, key, value, weight, keep)
-    assert len(alive) == 2
-    assert all(each() is None for each in alive)
+    monkeypatch.setattr(recompute.Again, "__call__", noted(recompute.Again.__call__))
+    return references
+
+
+@pytest.mark.usefixtures("all_again")
+@pytest.mark.parametrize("wanted", [(0, 1, 2, 3), (0, 1), (1, 2), (0,)])
+def test_what_is_computed_again_is_freed_at_once(wanted, made):
+    query, key, value, keep = attention_inputs()
+    inputs = [query, key, value, torch.randn(6, 4, dtype=torch.float64)]
+    out = block(*(each.requires_grad_(place in wanted) for place, each in enumerate(inputs)), keep)
+    out.sum().backward(retain_graph=True)
+    assert len(made) >= 3
+    assert all(each() is None for each in made)
+
+
+@pytest.mark.usefixtures("all_again")
+def test_two_linear_layers_share_what_gelu_gives(made):
+    """As an adapter does beside the layer that it adapts."""
+    values, first, second = (torch.randn(5, 5, requires_grad=True) for _ in range(3))
+    with DropoutTape(generator()):
+        activated = F.gelu(values * 1)
+        out = F.linear(activated, first) + F.linear(activated, second)
+        del activated
+    assert all(each() is None for each in made)
     out.sum().backward()
+    assert len(made) == 3
+    assert all(each() is None for each in made)
+
+
+@pytest.mark.usefixtures("all_again")
+def test_a_change_in_place_before_the_product_is_seen():
+    values, weight = torch.randn(5, 5, requires_grad=True), torch.randn(5, 5, requires_grad=True)
+    keep = torch.rand(5, 5) < 0.5
+    with DropoutTape(generator()):
+        out = F.linear(F.gelu(values).masked_fill_(keep, 0.0), weight)
+    expected = F.linear(F.gelu(values).masked_fill(keep, 0.0), weight)
+    assert torch.equal(*(torch.autograd.grad(each.sum(), weight)[0] for each in (out, expected)))
+
+
+@pytest.mark.usefixtures("all_again")
+@pytest.mark.parametrize("changed", range(4))
+def test_a_change_in_place_before_the_backward_pass_is_refused(changed):
+    query, key, value, _ = attention_inputs()
+    added = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
+    weight = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    out = block(query.requires_grad_(), key, value.requires_grad_(), weight, added)
+    with torch.no_grad():
+        (query, value, weight, added)[changed].mul_(2)
+    with pytest.raises(RuntimeError, match="in place"):
+        out.sum().backward()
