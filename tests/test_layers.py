@@ -8,7 +8,7 @@ LAYERS = [
     {"errors", "hub", "rng", "diagnostics", "tracking", "interruptions", "crash", "testing.corpus_words"},
     {"testing.corpus"},
     {"registry", "yaml_files", "runner", "files", "distributed", "markdown", "hub_upload"},
-    {"schema", "metrics", "trackers", "prediction_files"},
+    {"schema", "metrics", "recompute", "trackers", "prediction_files"},
     {"tasks", "statistics", "label_savings"},
     {"data", "divergences", "dropout", "families", "samplers"},
     {"encoder", "heads"},
