@@ -30,7 +30,7 @@ class DropoutTape(TorchFunctionMode):
     :param off: no dropout at all.
     """
 
-    recomputes_from: float = 2**23  # bytes of a tensor; what is smaller is kept, which is faster
+    recomputes_from: float = 2**18  # bytes a row, so that memory is linear in rows; what is smaller is kept: faster
 
     def __init__(
         self, generator: torch.Generator | None = None, *, replay: list[Tensor] | None = None, off: bool = False
@@ -79,7 +79,7 @@ class DropoutTape(TorchFunctionMode):
             return F.linear(input, *args, **kwargs)
 
     def _is_recomputed(self, tensor: Tensor) -> bool:
-        return tensor.requires_grad and tensor.nbytes >= self.recomputes_from
+        return tensor.requires_grad and tensor.nbytes >= self.recomputes_from * math.prod(tensor.shape[:1])
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or p == 0 or self._off:
