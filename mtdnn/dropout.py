@@ -3,7 +3,7 @@
 A tape catches every dropout of a forward pass, whatever module it comes from; fused attention with dropout is written
 out so that its mask is ours too. A pass that starts at a later layer replays from that layer's mark. While a tape runs,
 autograd keeps neither that attention's weights nor what GELU puts into a linear layer, where they are large: both are
-computed again when needed, which then costs no more time than the memory did.
+computed again when needed.
 """
 
 import math
