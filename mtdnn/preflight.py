@@ -7,7 +7,7 @@ from pathlib import Path
 from mtdnn.config import ExperimentConfig, HeadStart
 from mtdnn.data_store import DataStore
 from mtdnn.encoder import layers, modules_up_to
-from mtdnn.errors import ConfigError, faults_of, listed
+from mtdnn.errors import ConfigError, faults_of, listed, unknown
 from mtdnn.files import require_space
 from mtdnn.heads.base import copy_head
 from mtdnn.methods import build_methods
@@ -24,7 +24,7 @@ def check_cells(config: ExperimentConfig, cells: Sequence[Cell], data: DataStore
     """ConfigError with all that would end a later cell: no data, nothing to start from, a site that is not there."""
     faults: dict[str, None] = {}
     for cell in cells:
-        where = f"systems.{cell.system}, stage '{cell.stage.name}'"
+        where = f"{config.place('systems', cell.system)}, stage '{cell.stage.name}'"
         for fault in _faults_of(config, cell, data):
             faults[f"{where}: {fault}"] = None
     if faults:
@@ -86,9 +86,11 @@ def _start_faults(cell: Cell, data: DataStore) -> Iterator[str]:
         yield f"starts from '{upstream.stage.name}', which keeps no model; say save_model: true there"
     if not isinstance(start, HeadStart):
         return
-    if upstream is None or start.from_ not in upstream.tasks:
-        there = ", ".join(upstream.tasks) if upstream else "none, as the stage starts from no other"
-        yield f"head.from: no task '{start.from_}' in the checkpoint; it has {there}"
+    if upstream is None:
+        yield f"head.from: {start.from_}: the stage starts from no other; say from: STAGE"
+        return
+    if start.from_ not in upstream.tasks:
+        yield f"head.from: {unknown('task of the checkpoint', start.from_, upstream.tasks)}"
         return
     for task in cell.tasks:
         copy = partial(copy_head, data.head(start.from_), data.head(task), start.map, task=task, source=start.from_)

@@ -285,7 +285,11 @@ JOINT = "{name: joint, kind: joint, tasks: [sts]"
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        (f"{JOINT}}}, {ADAPT}, head: {{from: stts}}}}", "head.from: no task 'stts' in the checkpoint; it has sts"),
+        (
+            f"{JOINT}}}, {ADAPT}, head: {{from: stts}}}}",
+            "head.from: unknown task .* 'stts'. Did you mean 'sts'",
+        ),
+        (f"{JOINT}, head: {{from: sts}}}}", "systems: x, stage 'joint': head.from: sts: .* say from: STAGE"),
         (f"{JOINT}}}, {ADAPT}, head: {{from: sts}}}}", "head of 'nli' from 'sts': "),
         (f"{JOINT}, save_model: false}}, {ADAPT}}}", "starts from 'joint', which keeps no model; say save_model: true"),
         (f"{JOINT}, regularizers: [{{type: smart, site: embedings}}]}}", "Did you mean 'embeddings'"),
