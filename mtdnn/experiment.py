@@ -148,9 +148,7 @@ class Experiment:
             return self._run(executor or Here(), chosen, threads)
 
     def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
-        self.check()
-        self.worked_on = pending = self.pending(chosen)
-        check_cells(self.config, pending, self.data)
+        self.worked_on = pending = self.ready(chosen)
         check_space(self.config, pending, self.out)
         self.ranks.wait()
         if self.ranks.first:
@@ -174,6 +172,13 @@ class Experiment:
         """That the encoder is there, and every row of the data in order."""
         architecture_of(self.config.encoder)
         self.data.check(self.config.tasks())
+
+    def ready(self, chosen: Sequence[Cell] | None = None) -> list[Cell]:
+        """The cells that are to be done, after everything is checked that would end one of them."""
+        self.check()
+        pending = self.pending(chosen)
+        check_cells(self.config, pending, self.data)
+        return pending
 
     def tidy(self) -> None:
         """Delete what a kill left in cells that are done."""

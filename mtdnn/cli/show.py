@@ -21,7 +21,7 @@ from mtdnn.step_profile import MEANING, StepProfile
 
 def print_plan(job: Experiment, chosen: Sequence[Cell], *, probe: bool) -> None:
     """What would be done, how often each task and example would be visited, and how long it may take."""
-    to_do = job.pending(chosen)
+    to_do = job.ready(chosen)
     found = {each.cell.path: each for each in forecast(job, to_do, probe=probe, told=tell)}
     shown = {cell.path: cell for cell in [*to_do, *chosen]}
     rows = [(*plan_row(job, cell), *forecast_cells(found.get(path))) for path, cell in shown.items()]

@@ -67,6 +67,15 @@ def test_a_plan_names_every_cell_and_trains_nothing(tmp_path, mtdnn):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_refuses_what_the_run_would(tmp_path, mtdnn):
+    write_toy_experiment(tmp_path)
+    stages = "[{name: j, kind: joint, tasks: [sts]}, {name: a, kind: adapt, tasks: [nli], fractions: [0.5], from: j"
+    given = ["--set", f"systems={{x: {stages}, head: {{from: stts}}}}]}}", "--task-defs", tmp_path / "tasks"]
+    code, _, err = mtdnn("run", tmp_path / "toy.yaml", "--plan", "--no-probe", *given)
+    assert code == 3
+    assert "Did you mean 'sts'" in err
+
+
 def test_evaluate_gives_each_metric_with_its_interval_and_the_predictions(trained, mtdnn, tmp_path):
     folder, _ = trained
     model = folder / "out/mtdnn/joint/joint/full/1/model"
