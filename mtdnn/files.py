@@ -103,8 +103,18 @@ def write_manifest(folder: Path, *, format: int) -> None:
     hashes = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
     manifest = json.dumps({"format": format, "files": hashes}, indent=1)  # ends with its bracket: any cut shows
     (folder / MANIFEST).write_text(manifest, encoding="utf-8")
-    for path in [*folder.iterdir(), folder]:
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """All of a new folder on the disk, its files readable for whom it is: safetensors writes for the owner alone."""
+    mode = folder.stat().st_mode & 0o666
+    for path in folder.iterdir():
+        if path.is_file():
+            with suppress(OSError):  # a disk without modes
+                path.chmod(mode)
         flush(path)
+    flush(folder)
 
 
 def require_new(out: Path) -> None:
@@ -128,8 +138,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir(parents=True)
             yield staged
-            for path in [*staged.iterdir(), staged]:
-                flush(path)
+            settle(staged)
             if out.is_dir():
                 out.rmdir()
             staged.rename(out)

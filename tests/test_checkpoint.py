@@ -1,6 +1,8 @@
 """Checkpoints: whole or not there, verified, without pickle."""
 
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -43,6 +45,17 @@ def damage(path, how):
             path.write_bytes(data[: len(data) // 2])
         case "bit":
             path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def test_the_files_can_be_read_by_whoever_may_read_the_folder(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path, checkpoint(1))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "step-00000001").iterdir()}
+    assert len(modes) > 2
+    assert set(modes.values()) == {0o640}
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "half", "bit"])

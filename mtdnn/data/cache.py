@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from mtdnn.data.units import Counts
 from mtdnn.errors import DataError
-from mtdnn.files import flush, sha256
+from mtdnn.files import settle, sha256
 
 UNITS, FACTS = "units.arrow", "facts.json"
 STAGED, LOCK = ".staged-", ".lock"
@@ -75,8 +75,7 @@ class Entry:
             staged.mkdir()
             facts = build(staged)
             _write_facts(staged, facts)
-            for path in [*staged.iterdir(), staged]:
-                flush(path)
+            settle(staged)
             final = self.folders[-1] if facts.counts.rejected else self.folder
             if final.exists():
                 warnings.warn(f"{final} was damaged and is made again", stacklevel=3)
