@@ -192,6 +192,7 @@ class Experiment:
             "name": self.config.name,
             "description": self.config.description,
             "places": [[system, stage.name] for system, stages in self.config.systems.items() for stage in stages],
+            "planned": self.planned(),
             "training": self.training_targets(),
         }
         folder = self.out / "examples"
@@ -207,6 +208,12 @@ class Experiment:
             for split in SPLITS:
                 if self.data.labelled(task, split):
                     self.data.write_rejected(task, split, self.out / "rejected")
+
+    def planned(self) -> list[tuple[str, str, str, float | None]]:
+        """System, stage, task and fraction of all that is to be trained."""
+        trained = [cell for cell in self.cells if cell.stage.kind != "cosine"]
+        found = [(cell.system, cell.stage.name, task, cell.fraction) for cell in trained for task in cell.tasks]
+        return list(dict.fromkeys(found))
 
     def training_targets(self) -> dict[str, dict[str, float]]:
         """Each task's most frequent and mean target, of all its training rows."""

@@ -1,34 +1,40 @@
 """How many labels reach a score, and how many a better start saves, with the uncertainty that the seeds leave."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
 from typing import Any
 
 import numpy as np
+import scipy
 
 from mtdnn.errors import DataError
+from mtdnn.statistics import LEVEL, ROUNDING
 
 Curve = Mapping[int, Mapping[int, float]]
 """The score by number of labels, then by seed."""
 
-RESAMPLES, LEVEL = 2000, 0.95
+STEPS = 200  # between two points of a curve
 
 
 @dataclass(frozen=True, kw_only=True)
 class Savings:
-    """Labels that reach a score from either start, each with the 95 % interval over seeds.
+    """Labels that reach a score from either start, and which numbers the seeds leave possible.
 
     :param target: what the plain start reaches with ``num_labels``, its most.
-    :param needed: labels from the better start; None where it never reaches the score.
-    :param low: fewest labels in the interval; None with a single seed, and as ``needed``.
+    :param needed: labels from the better start; None where its mean never reaches the score.
+    :param low: fewest labels in the 95 % interval; None where the seeds say nothing of it, or leave no number.
+    :param high: most labels in it; None as ``low``, and where it does not end within the curve.
+    :param fewest: the better start's smallest number of labels; below it nothing was measured.
     """
 
     target: float
     num_labels: int
     needed: float | None
+    num_seeds: int
+    fewest: int
     low: float | None = None
     high: float | None = None
 
@@ -36,20 +42,38 @@ class Savings:
         """For people."""
         goal = f"{100 * self.target:.1f}, what {plain} reaches with {self.num_labels} labels"
         if self.needed is None:
-            return f"{better} does not reach {goal}: it saves none."
-        saved = (
-            f"{better} reaches {goal}, with about {self.needed:.0f}: {self.num_labels - self.needed:.0f} labels saved"
-        )
+            return f"{better} does not reach {goal}: {self._never()}."
+        reaches = f"{better} reaches {goal}, with {self._about()}"
+        if self.needed > self.num_labels:
+            return f"{reaches}: it saves none{self._interval()}."
+        at_least = "at least " if self.needed <= self.fewest else ""
+        return f"{reaches}: {at_least}{self.num_labels - self.needed:.0f} labels saved{self._interval()}."
+
+    def _about(self) -> str:
+        return f"{self.fewest} or fewer" if self.needed == self.fewest else f"about {self.needed:.0f}"
+
+    def _never(self) -> str:
         if self.low is None:
-            return f"{saved} (one seed: how sure that is, is not known)."
-        most = "none" if self.high is None else f"{max(0.0, self.num_labels - self.high):.0f}"
-        return f"{saved} (95 % over seeds: {most} to {self.num_labels - self.low:.0f})."
+            return f"it saves none{self._interval()}"
+        return f"none is shown to be saved (95 % over {self.num_seeds} seeds: it may with {self.low:.0f} or more)"
+
+    def _interval(self) -> str:
+        if self.num_seeds < 2:
+            return " (one seed: how sure that is, is not known)"
+        if self.low is None:
+            return ""
+        least = "none" if self.high is None or self.high >= self.num_labels else f"{self.num_labels - self.high:.0f}"
+        most = "none" if self.low >= self.num_labels else f"{self.num_labels - self.low:.0f}"
+        beyond = " or more" if self.low <= self.fewest else ""
+        told = most if most == least else f"{least} to {most}"
+        return f" (95 % over {self.num_seeds} seeds: {told}{beyond})"
 
 
 def curve_of(results: Sequence[Mapping[str, Any]], *, task: str, split: str) -> Curve:
     """The learning curve of one system from its cells' results: the task's first metric.
 
-    A fraction's number of labels is the mean over seeds, which may leave out a few rows more or less.
+    A fraction's number of labels is the mean over seeds, which may leave out a few rows more or less; of fractions
+    with the same number, the larger is taken.
     """
     values: dict[float, dict[int, float]] = {}
     counts: dict[float, list[int]] = {}
@@ -74,30 +98,48 @@ def labels_needed(points: Sequence[tuple[int, float]], target: float) -> float |
 def savings(better: Curve, plain: Curve) -> Savings:
     """What the better start needs for the score that the plain one has at its largest number of labels.
 
-    The interval resamples the seeds that both have, 2,000 times, each time with the curves and the score anew.
+    The interval holds every number of labels at which a paired t-test over the seeds that both have does not tell the
+    better start's score from that one (the inversion of a test, as Fieller's, 1954), each seed's curve straight between
+    its points over the labels' logarithm.
 
     :raises DataError: when the two have no seeds or no numbers of labels in common.
     """
     seeds = common_seeds(better, plain)
-    most = max(plain)
-    target, needed = once(better, plain, seeds)
-    if len(seeds) < 2:
-        return Savings(target=target, num_labels=most, needed=needed)
-    rng = np.random.default_rng(0)
-    drawn = [once(better, plain, rng.choice(seeds, len(seeds)).tolist())[1] for _ in range(RESAMPLES)]
-    ordered = sorted(math.inf if each is None else each for each in drawn)
-    low, high = (ordered[round(share * (RESAMPLES - 1))] for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Savings(target=target, num_labels=most, needed=needed, low=low, high=None if math.isinf(high) else high)
+    goals = np.array([plain[max(plain)][seed] for seed in seeds])
+    counts, scores = between(better, seeds)
+    possible = counts[not_told_apart(scores - goals)].tolist()
+    low, high = (possible[0], possible[-1]) if possible else (None, None)
+    means = [(count, mean(values[seed] for seed in seeds)) for count, values in better.items()]
+    return Savings(
+        target=float(goals.mean()),
+        num_labels=max(plain),
+        needed=labels_needed(means, float(goals.mean())),
+        num_seeds=len(seeds),
+        fewest=min(better),
+        low=low,
+        high=None if high == max(better) else high,
+    )
 
 
-def once(better: Curve, plain: Curve, seeds: Sequence[int]) -> tuple[float, float | None]:
-    target = mean(plain[max(plain)][seed] for seed in seeds)
-    return target, labels_needed(list(means(better, seeds)), target)
+def between(curve: Curve, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of labels (N,), those of the curve and many between them, and each seed's score there (N, seeds)."""
+    known = sorted(curve)
+    points = np.log(known)
+    places = np.interp(np.arange(STEPS * (len(known) - 1) + 1) / STEPS, range(len(known)), points)
+    scores = [np.interp(places, points, [curve[count][seed] for count in known]) for seed in seeds]
+    counts = np.exp(places)
+    counts[::STEPS] = known
+    return counts, np.stack(scores, axis=1)
 
 
-def means(curve: Curve, seeds: Sequence[int]) -> Iterator[tuple[int, float]]:
-    for count, values in curve.items():
-        yield count, mean(values[seed] for seed in seeds)
+def not_told_apart(differences: np.ndarray) -> np.ndarray:
+    """Where a t-test over the seeds finds no difference: (N, seeds) -> (N,); nowhere with a single seed."""
+    count = differences.shape[1]
+    if count < 2:
+        return np.zeros(len(differences), dtype=bool)
+    error = differences.std(axis=1, ddof=1) / math.sqrt(count)
+    reach = scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1) * error
+    return np.asarray(np.abs(differences.mean(axis=1)) <= reach + ROUNDING)
 
 
 def common_seeds(*curves: Curve) -> list[int]:

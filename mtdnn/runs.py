@@ -11,6 +11,27 @@ from mtdnn.errors import DataError
 
 CELLS = "*/*/*/*/*/results.json"  # system / stage / task / fraction / seed, as in mtdnn.plan
 OVERVIEW = "results.json"
+Setting = tuple[str, float | None]
+"""A task, and of how much of its training data; see :func:`share`."""
+
+
+def share(fraction: float | None) -> float | None:
+    """The fraction; None for all of the data, however it was said."""
+    return None if fraction == 1.0 else fraction
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A task that a stage of a system is to be trained for."""
+
+    system: str
+    stage: str
+    task: str
+    fraction: float | None
+
+    @property
+    def setting(self) -> Setting:
+        return self.task, share(self.fraction)
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,19 @@ class Run:
         path = self.folder / "experiment.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
+    @cached_property
+    def planned(self) -> list[Planned]:
+        """What the experiment trains, in its order; empty where that is not known."""
+        return [Planned(*each) for each in self.experiment.get("planned", [])]
+
+    @cached_property
+    def _ids(self) -> frozenset[int]:
+        return frozenset(map(id, self.cells))
+
+    def holds(self, cell: FinishedCell) -> bool:
+        """Whether it is one of this run's cells."""
+        return id(cell) in self._ids
+
     def texts(self, task: str, split: str) -> dict[str, list[list[str]]]:
         """The texts of each unit by uid; empty without a file."""
         return {row["uid"]: row["texts"] for row in _read_lines(self.folder / "examples" / f"{task}-{split}.jsonl")}
@@ -137,7 +171,10 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); delete it, and the same run makes it again") from error
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

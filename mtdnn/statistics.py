@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from statistics import mean, stdev
 from typing import Any
 
@@ -27,10 +27,9 @@ Metric = Callable[[Sequence[Any], Sequence[Any]], float]
 class Difference:
     """How far b lies above a.
 
-    :param low: lower end of the 95 % interval; None with a single pair.
-    :param p_value: of no difference at all, two-sided; None with a single pair.
-    :param detectable: the smallest true difference that as many pairs as these would show with a probability of 0.8;
-        None with a single pair.
+    :param low: lower end of the 95 % interval; None where the pairs say nothing of their spread.
+    :param p_value: of no difference at all, two-sided; None as ``low``.
+    :param spread: standard deviation of the pairs' differences; None as ``low``.
     """
 
     mean: float
@@ -38,7 +37,19 @@ class Difference:
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
-    detectable: float | None = None
+    spread: float | None = None
+
+    def detectable(self, *, tests: int = 1) -> float | None:
+        """The smallest true difference that as many pairs as these would show with a probability of 0.8.
+
+        :param tests: among how many the 5 % are shared out, as they are where no other test finds anything.
+        """
+        return None if self.spread is None else detectable_size(self.num, level=1 - (1 - LEVEL) / tests) * self.spread
+
+    @property
+    def pairs_needed(self) -> int | None:
+        """How many pairs would show a true difference as large as this one, with a probability of 0.8."""
+        return None if not self.spread or not self.mean else pairs_needed(self.mean / self.spread)
 
     @property
     def resolved(self) -> bool:
@@ -49,7 +60,8 @@ class Difference:
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     """Over runs in pairs that share their seed: Student's t (as in a paired t-test).
 
-    One pair, or pairs that all differ by the same amount, say nothing of the spread: then there is no interval.
+    One pair, or pairs that all differ by the same amount, be it 0, say nothing of the spread: then there is no
+    interval.
 
     :raises ValueError: when there are no pairs, or their numbers differ.
     """
@@ -59,32 +71,35 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
         raise ValueError("no pairs to compare")
     centre = mean(differences)
     error = stdev(differences) / math.sqrt(count) if count > 1 else 0.0
-    if count == 1 or (error <= ROUNDING < abs(centre)):
-        return Difference(mean=centre, num=count)
+    if error <= ROUNDING:
+        return Difference(mean=0.0 if abs(centre) <= ROUNDING else centre, num=count)
     reach = float(scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
     return Difference(
         mean=centre,
         num=count,
         low=centre - reach,
         high=centre + reach,
-        p_value=t_test(centre, error, count),
-        detectable=detectable_size(count) * stdev(differences),
+        p_value=float(2 * scipy.stats.t.sf(abs(centre / error), count - 1)),
+        spread=stdev(differences),
     )
 
 
-def t_test(centre: float, error: float, count: int) -> float:
-    """p of a mean of 0; 1 where all differences are 0."""
-    if error <= ROUNDING:
-        return 1.0
-    return float(2 * scipy.stats.t.sf(abs(centre / error), count - 1))
+def pairs_needed(size: float) -> int:
+    """Pairs with which a t-test finds a difference of ``size`` standard deviations with power 0.8, two-sided at 5 %.
+
+    From the normal distribution with Guenther's correction for Student's (Guenther, 1981, The American Statistician).
+    """
+    limit, power = (float(scipy.stats.norm.ppf(share)) for share in ((1 + LEVEL) / 2, POWER))
+    return max(2, math.ceil(((limit + power) / size) ** 2 + limit**2 / 2))
 
 
-def detectable_size(count: int) -> float:
+@cache
+def detectable_size(count: int, *, level: float = LEVEL) -> float:
     """The difference, in standard deviations of the differences, that a t-test on ``count`` pairs finds with power 0.8.
 
-    Two-sided at 5 %, from the noncentral t distribution (Cohen, 1988, chapter 2).
+    Two-sided at 1 - ``level``, from the noncentral t distribution (Cohen, 1988, chapter 2).
     """
-    limit = float(scipy.stats.t.ppf((1 + LEVEL) / 2, count - 1))
+    limit = float(scipy.stats.t.ppf((1 + level) / 2, count - 1))
 
     def missing(size: float) -> float:
         shift = size * math.sqrt(count)

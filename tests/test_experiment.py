@@ -14,6 +14,7 @@ from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
 from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
+from mtdnn.runs import read_run
 from mtdnn.tasks import load_tasks
 
 
@@ -50,6 +51,10 @@ def test_the_training_rows_targets_are_kept_for_the_report(done):
     folder, _ = done
     about = json.loads((folder / "out/experiment.json").read_text())
     assert about["places"] == [["mtdnn", "joint"], ["mtdnn", "finetune"], ["mtdnn", "adapt"], ["single", "finetune"]]
+    done = [cell for cell in read_run(folder / "out").cells if cell.kind != "cosine"]
+    trained = {(cell.system, cell.stage, task, cell.fraction) for cell in done for task in cell.tasks}
+    assert set(map(tuple, about["planned"])) == trained
+    assert about["planned"][0][:2] == ["mtdnn", "joint"]
     found = about["training"]
     labels = [json.loads(line)["label"] for line in (folder / "tasks/nli-train.jsonl").read_text().splitlines()]
     counts = [labels.count(name) for name in ("no", "maybe", "yes")]

@@ -18,6 +18,7 @@ from mtdnn.statistics import (
     mcnemar,
     paired_bootstrap,
     paired_difference,
+    pairs_needed,
     reliability,
 )
 
@@ -38,7 +39,8 @@ def test_a_paired_difference_is_that_of_scipy_and_statsmodels():
 def test_one_pair_has_a_difference_and_nothing_else():
     found = paired_difference([0.5], [0.7])
     assert found.mean == pytest.approx(0.2)
-    assert (found.low, found.p_value, found.detectable, found.resolved) == (None, None, None, False)
+    assert (found.low, found.p_value, found.detectable(), found.pairs_needed) == (None, None, None, None)
+    assert not found.resolved
     with pytest.raises(ValueError, match="no pairs"):
         paired_difference([], [])
     with pytest.raises(ValueError, match="zip"):
@@ -47,7 +49,7 @@ def test_one_pair_has_a_difference_and_nothing_else():
 
 def test_differences_that_are_all_the_same_say_nothing_of_their_spread():
     same = paired_difference([0.5, 0.25], [0.5, 0.25])
-    assert (same.p_value, same.low, same.high, same.resolved) == (1.0, 0.0, 0.0, False)
+    assert (same.mean, same.p_value, same.low, same.high, same.resolved) == (0.0, None, None, None, False)
     shifted = paired_difference([0.60, 0.65], [0.70, 0.75])
     assert shifted.mean == pytest.approx(0.1)
     assert (shifted.p_value, shifted.low, shifted.resolved) == (None, None, False)
@@ -57,7 +59,18 @@ def test_differences_that_are_all_the_same_say_nothing_of_their_spread():
 def test_the_smallest_detectable_difference_is_statsmodels(count):
     expected = TTestPower().solve_power(nobs=count, alpha=0.05, power=0.8)
     assert detectable_size(count) == pytest.approx(expected, rel=1e-5)
-    assert paired_difference(A, B).detectable == pytest.approx(detectable_size(5) * np.subtract(B, A).std(ddof=1))
+    spread = np.subtract(B, A).std(ddof=1)
+    assert paired_difference(A, B).detectable() == pytest.approx(detectable_size(5) * spread)
+    shared_out = TTestPower().solve_power(nobs=5, alpha=0.05 / 22, power=0.8)
+    assert paired_difference(A, B).detectable(tests=22) == pytest.approx(shared_out * spread, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [0.1, 0.3, 0.6, 1.0, 2.0])
+def test_the_number_of_pairs_that_would_show_a_difference_is_statsmodels(size):
+    expected = TTestPower().solve_power(effect_size=size, alpha=0.05, power=0.8)
+    assert pairs_needed(-size) == pairs_needed(size) == pytest.approx(expected, abs=1)
+    found = paired_difference(A, B)
+    assert found.pairs_needed == pairs_needed(found.mean / found.spread)
 
 
 def test_a_difference_as_large_as_the_detectable_one_is_found_four_times_in_five():

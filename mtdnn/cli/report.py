@@ -25,11 +25,13 @@ def compare(
 ) -> None:
     """The paired test between two systems: the same tasks, fractions and seeds, the same examples."""
     from mtdnn.cli.terminal import console, table_of
-    from mtdnn.report.comparison import compare_systems, comparison_table
+    from mtdnn.report.comparison import comparison_table
+    from mtdnn.report.pairing import compare_systems
+    from mtdnn.report.sections.results import not_compared
 
-    found = compare_systems(Path(a), Path(b))
-    table = comparison_table(found)
+    compared = compare_systems(Path(a), Path(b))
+    table = comparison_table(compared.found)
     console.print(table_of(table.header, table.rows, title=table.title))
-    for each in found:
-        console.print(each.verdict, markup=False, highlight=False, soft_wrap=True)
+    for each in [*(one.sentence() for one in compared.found), *not_compared(compared.left_out)]:
+        console.print(each, markup=False, highlight=False, soft_wrap=True)
     console.print(table.note, markup=False, highlight=False, soft_wrap=True)

@@ -1,17 +1,18 @@
-"""Two groups of runs on the same examples: the paired test."""
+"""One group of runs against another on the same examples: the paired test, and what may be said after it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from enum import StrEnum
 from typing import Any
 
-from mtdnn.errors import ConfigError, unknown
-from mtdnn.metrics.base import METRICS
-from mtdnn.report.study import Group, Study
+from mtdnn.metrics.base import METRICS, OF_COUNTS
+from mtdnn.report.study import SPLITS, Group
 from mtdnn.report.table import Table
-from mtdnn.runs import read_run
 from mtdnn.statistics import Difference, false_discoveries, mcnemar, paired_bootstrap, paired_difference
 
+MOST_EXAMPLES = 20_000  # of a bootstrap
+MOST_SEEDS = 10_000  # that are told to be needed
+ONE_START = "*"
 HEADER = (
     "task",
     "fraction",
@@ -22,73 +23,153 @@ HEADER = (
     "b - a",
     "95 % over seeds",
     "n",
+    "verdict",
     "p",
     "p adjusted",
+    "detectable alone",
     "detectable",
+    "seeds needed",
 )
-EXAMPLES_HEADER = ("95 % over examples", "p over examples", "McNemar")
-MOST_EXAMPLES = 20_000  # of a bootstrap
+EXAMPLES_HEADER = ("examples", "95 % over examples", "p over examples", "McNemar")
+OTHERS_HEADER = HEADER[:9]
+
+
+class Verdict(StrEnum):
+    """What the seeds and the examples say of a difference."""
+
+    RESOLVED = "resolved"  # over both
+    OVER_SEEDS = "over seeds"  # nothing is known of other examples
+    THESE_EXAMPLES = "these examples"  # over seeds, and not over examples
+    UNRESOLVED = "not resolved"
+    NO_SPREAD = "no spread"
+    SAME = "no difference"
+    ONE_SEED = "one seed"
+
+
+TESTED = (Verdict.RESOLVED, Verdict.OVER_SEEDS, Verdict.THESE_EXAMPLES, Verdict.UNRESOLVED)
+SHOWN_BY_SEEDS = (Verdict.RESOLVED, Verdict.OVER_SEEDS, Verdict.THESE_EXAMPLES)
+
+
+class NoPairsError(ValueError):
+    """Two groups have nothing that could be paired; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """b against a, over the seeds that both have.
 
-    :param adjusted: p over seeds, adjusted for the table's number of comparisons.
-    :param examples: over examples; None where predictions are missing or not of the same examples.
+    :param adjusted: p over seeds, adjusted for the number of comparisons that were tested together.
+    :param tests: that number.
+    :param examples: over examples; None where predictions are missing or it was not asked for.
     :param mcnemar_p: with one seed and a right-or-wrong metric.
     """
 
     a: Group
     b: Group
     split: str
+    metric: str
     seeds: Difference
     adjusted: float | None = None
+    tests: int = 1
     examples: Difference | None = None
     mcnemar_p: float | None = None
 
     @property
-    def resolved(self) -> bool:
+    def verdict(self) -> Verdict:
         """At 5 %, after adjustment where there was one."""
-        return self.seeds.resolved and (self.adjusted is None or self.adjusted < 0.05)
+        if self.seeds.num == 1:
+            return Verdict.ONE_SEED
+        if self.seeds.p_value is None:
+            return Verdict.NO_SPREAD if self.seeds.mean else Verdict.SAME
+        if not self.seeds.resolved or (self.adjusted is not None and self.adjusted >= 0.05):
+            return Verdict.UNRESOLVED
+        if self.examples is None:
+            return Verdict.OVER_SEEDS
+        return Verdict.RESOLVED if self.examples.resolved else Verdict.THESE_EXAMPLES
 
     @property
-    def verdict(self) -> str:
-        """One sentence."""
-        where = " at ".join(filter(None, [self.b.task, self.b.shown_fraction()]))
-        change = f"{self.b.system} {shown(self.seeds.mean)} against {self.a.system} on {where}"
-        change = f"{change} ({self.split} {self.b.metric}"
-        if self.seeds.num == 1:
-            return f"{change}; one seed, nothing is known of its spread)"
-        if not self.resolved:
-            return f"{change}; not resolved at n = {self.seeds.num}: 95 % interval {interval(self.seeds)})"
-        return f"{change}; resolved at n = {self.seeds.num}: 95 % interval {interval(self.seeds)})"
+    def one_start(self) -> bool:
+        """Whether the seeds of a or b start from one model of an earlier stage."""
+        return self.a.one_start or self.b.one_start
+
+    def sentence(self) -> str:
+        """For people."""
+        examples = f", {count:,} examples" if (count := self.b.num_examples(self.split)) else ""
+        seeds = "one seed" if self.seeds.num == 1 else f"{self.seeds.num} seeds"
+        start = f"{self.b.system} {shown(self.seeds.mean)} against {self.a.system} on {self.b.place}"
+        return f"{start} ({self.split} {self.metric}, {seeds}{examples}): {self._finding()}{self._start()}."
+
+    def _finding(self) -> str:
+        over = f"over examples {interval(self.examples)}" if self.examples else ""
+        match self.verdict:
+            case Verdict.ONE_SEED:
+                exact = f", McNemar's p {shown_p(self.mcnemar_p)}" if self.mcnemar_p is not None else ""
+                return "nothing is known of its spread" + (f"; {over}{exact}" if over else "")
+            case Verdict.SAME:
+                return "the same value in every seed"
+            case Verdict.NO_SPREAD:
+                return "the same difference in every seed, which says nothing of its spread"
+            case Verdict.RESOLVED:
+                return f"resolved, over seeds {interval(self.seeds)}, {over}"
+            case Verdict.OVER_SEEDS:
+                told = "what other examples would give was not tested"
+                return f"resolved over seeds, {interval(self.seeds)}; {told}"
+            case Verdict.THESE_EXAMPLES:
+                return f"resolved on these examples, over seeds {interval(self.seeds)}; not for others, {over}"
+        p = f"p {shown_p(self.seeds.p_value)}"
+        if self.tests > 1:
+            p += f", adjusted for {self.tests} comparisons {shown_p(self.adjusted)}"
+        found = f"not resolved, 95 % interval {interval(self.seeds)}, {p}"
+        return f"{found}; so many seeds would mostly miss a true difference below {self._detectable()}"
+
+    def _start(self) -> str:
+        tested = self.verdict in TESTED
+        return "; the seeds start from one model, whose own variation is not in it" if tested and self.one_start else ""
+
+    def _detectable(self, *, alone: bool = False) -> str:
+        found = self.seeds.detectable(tests=1 if alone else self.tests)
+        return "-" if found is None else f"{100 * found:.1f}"
 
     def row(self) -> tuple[str, ...]:
+        return (
+            *self.start_of_row(),
+            f"{self.verdict}{ONE_START if self.verdict in TESTED and self.one_start else ''}",
+            shown_p(self.seeds.p_value),
+            shown_p(self.adjusted),
+            self._detectable(alone=True),
+            self._detectable(),
+            self._seeds_needed(),
+        )
+
+    def start_of_row(self) -> tuple[str, ...]:
         return (
             self.b.task,
             self.b.shown_fraction(),
             self.a.name,
             self.b.name,
             self.split,
-            self.b.metric,
+            self.metric,
             shown(self.seeds.mean),
             interval(self.seeds),
             str(self.seeds.num),
-            shown_p(self.seeds.p_value),
-            shown_p(self.adjusted),
-            "-" if not self.seeds.detectable else f"{100 * self.seeds.detectable:.1f}",
         )
 
+    def _seeds_needed(self) -> str:
+        needed = self.seeds.pairs_needed
+        return "-" if needed is None else f"{needed:,}" if needed <= MOST_SEEDS else f"> {MOST_SEEDS:,}"
+
     def examples_row(self) -> tuple[str, ...]:
+        count = self.b.num_examples(self.split)
+        known = f"{count:,}" if count else "-"
         if self.examples is None:
-            return ("-", "-", "-")
-        return (interval(self.examples), shown_p(self.examples.p_value), shown_p(self.mcnemar_p))
+            return (known, "-", "-", "-")
+        return (known, interval(self.examples), shown_p(self.examples.p_value), shown_p(self.mcnemar_p))
 
 
 def shown(value: float) -> str:
-    """A difference times 100, with its sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    """A difference times 100, with its sign; with two digits where one would hide on which side of 0 it lies."""
+    digits = 2 if 0 < abs(100 * value) < 0.05 else 1
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
 def interval(found: Difference) -> str:
@@ -99,18 +180,38 @@ def shown_p(value: float | None) -> str:
     return "-" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def compare(a: Group, b: Group, *, split: str, examples: bool = False) -> Comparison | None:
-    """Over the seeds that both have; None where they share none.
+def compare(
+    a: Group, b: Group, *, split: str | None = None, metric: str | None = None, examples: bool = False
+) -> Comparison:
+    """Over the seeds that both have.
 
-    :param examples: bootstrap over the examples of the split, too.
+    :param split: by default test where both have it, else validation.
+    :param metric: b's first by default.
+    :param examples: bootstrap over the examples of the split, too, whatever the metric takes; without it only where
+        that is quick.
+    :raises NoPairsError: when the two have no seeds, or not the same examples, in common.
     """
-    left, right = a.values(split, b.metric), b.values(split, b.metric)
+    metric = metric or b.metric
+    split = split or next((split for split in reversed(SPLITS) if a.values(split) and b.values(split)), None)
+    if split is None:
+        raise NoPairsError(f"{a.system} and {b.system} have no split in common")
+    left, right = a.values(split, metric), b.values(split, metric)
+    for group, values in ((a, left), (b, right)):
+        if not values:
+            raise NoPairsError(f"{group.system} has no {split} {metric}")
     seeds = [seed for seed in right if seed in left]
     if not seeds:
-        return None
+        raise NoPairsError(f"no seed in common: {a.system} has {numbers(left)}, {b.system} {numbers(right)}")
+    if len(a.contents(split) | b.contents(split)) > 1:
+        raise NoPairsError(f"{a.system} and {b.system} were not evaluated on the same {split} examples")
     difference = paired_difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-    found = Comparison(a=a, b=b, split=split, seeds=difference)
-    return with_examples(found, seeds) if examples else found
+    found = Comparison(a=a, b=b, split=split, metric=metric, seeds=difference)
+    quick = len(seeds) == 1 or METRICS.get(metric, where="metrics") in OF_COUNTS
+    return with_examples(found, seeds) if examples or quick else found
+
+
+def numbers(seeds: Any) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def with_examples(found: Comparison, seeds: Sequence[int]) -> Comparison:
@@ -121,9 +222,9 @@ def with_examples(found: Comparison, seeds: Sequence[int]) -> Comparison:
         return found
     gold = [row["target"] for row in pairs[0][0]]
     one, two = ([[row["prediction"] for row in pair[side]] for pair in pairs] for side in (0, 1))
-    metric = METRICS.get(found.b.metric, where="metrics")
+    metric = METRICS.get(found.metric, where="metrics")
     exact = None
-    if found.b.metric == "accuracy" and len(seeds) == 1:
+    if found.metric == "accuracy" and len(seeds) == 1:
         exact = mcnemar(*([x == y for x, y in zip(side[0], gold, strict=True)] for side in (one, two)))
     return replace(found, examples=paired_bootstrap(metric, one, two, gold), mcnemar_p=exact)
 
@@ -133,24 +234,23 @@ def predictions(group: Group, seed: int, split: str) -> list[dict[str, Any]]:
     return cell.predictions(group.task, split)
 
 
-def against_first(study: Study) -> list[Comparison]:
-    """Each system's last stage against the first system's, by task and fraction; p adjusted over the table.
-
-    Over examples only where there is one seed: elsewhere ``mtdnn compare`` does it, which takes seconds a pair.
-    """
-    found = []
-    for _, groups in study.settings():
-        first, *others = [group for group in groups if group.kind != "cosine"] or groups
-        split = study.best_split(first)
-        once = len(first.cells) == 1
-        found += [made for other in others if (made := compare(first, other, split=split, examples=once))]
-    return adjusted(found)
-
-
 def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same, with p adjusted over all that were tested."""
     known = [each.seeds.p_value for each in found if each.seeds.p_value is not None]
     values = iter(false_discoveries(known))
-    return [each if each.seeds.p_value is None else replace(each, adjusted=next(values)) for each in found]
+    return [
+        each if each.seeds.p_value is None else replace(each, adjusted=next(values), tests=len(known)) for each in found
+    ]
+
+
+def of_other_metrics(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same pairs in every metric but the first."""
+    return [
+        compare(each.a, each.b, split=each.split, metric=metric)
+        for each in found
+        for metric in each.b.metrics(each.split)
+        if metric != each.metric and each.a.values(each.split, metric)
+    ]
 
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
@@ -161,45 +261,38 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
         title="Differences in pairs of the same seed",
         header=HEADER + (EXAMPLES_HEADER if examples else ()),
         rows=rows,
-        note="Times 100. Over seeds: Student's t on the differences, which says how the training would vary; over "
-        "examples: a paired bootstrap of these very models. 'p adjusted' is Benjamini and Hochberg's over this table. "
-        "'detectable' is the smallest true difference that as many seeds would show four times in five.",
+        note=" ".join(notes_of(found)),
     )
 
 
-def compare_systems(a: Path, b: Path) -> list[Comparison]:
-    """b against a, each ``runs/<name>/<system>``, on every task and fraction that both have.
-
-    Systems of one name are called ``<run>/<system>``.
-
-    :raises ConfigError: when a folder is no system of a run, or they are one, or they have nothing in common.
-    """
-    if a.resolve() == b.resolve():
-        raise ConfigError(f"{a} and {b} are the same system; give two")
-    names = told_apart(a, b)
-    left, right = (last_groups(path, name) for path, name in zip((a, b), names, strict=True))
-    found = []
-    for key in (key for key in right if key in left):
-        split = "test" if left[key].values("test") and right[key].values("test") else "validation"
-        if made := compare(left[key], right[key], split=split, examples=True):
-            found.append(made)
-    if not found:
-        raise ConfigError(f"{a} and {b} have no task, fraction and seed in common")
-    return adjusted(found)
-
-
-def told_apart(a: Path, b: Path) -> tuple[str, str]:
-    """As much of the ends of two paths as makes them differ."""
-    one, two = a.resolve().parts, b.resolve().parts
-    length = next(length for length in range(1, len(one) + len(two)) if one[-length:] != two[-length:])
-    return "/".join(one[-length:]), "/".join(two[-length:])
+def notes_of(found: Sequence[Comparison]) -> list[str]:
+    """What a reader of the table must know, in sentences."""
+    tests = max((each.tests for each in found), default=1)
+    notes = [
+        "Times 100; each task's first metric, on test where both have it.",
+        "Over seeds: Student's t on the differences, which says how these trainings would vary on these examples.",
+        "Over examples: a paired bootstrap of these very models, which says how other examples would vary; a dash "
+        f"where there are no predictions, more than {MOST_EXAMPLES:,}, or a metric that takes long (mtdnn compare).",
+        "'Resolved' needs both intervals to leave 0 out; 'over seeds' that of the seeds, where the other is not known; "
+        "'these examples' says that the other holds 0.",
+        "'Detectable' is the smallest true difference that as many seeds would show four times in five, if no other "
+        "row shows one; 'alone', if there were no other row. It is as uncertain as the spread of so many seeds. "
+        "'Seeds needed' is how many would show a true difference as large as this one, by itself, as often.",
+    ]
+    if tests > 1:
+        notes.append(f"'P adjusted' is Benjamini and Hochberg's over the {tests} rows that were tested, and decides.")
+    if any(each.one_start for each in found):
+        notes.append(f"{ONE_START} The seeds start from one model, whose own variation is not in the interval.")
+    if any(each.split == "validation" and each.b.chose_on_validation for each in found):
+        notes.append("With select: best the checkpoints were chosen on the validation split that is compared.")
+    return notes
 
 
-def last_groups(system: Path, name: str) -> dict[tuple[str, float | None], Group]:
-    """What a system comes to, by task and fraction; it is called ``name``, which ends in its own."""
-    own = system.resolve()
-    study = Study([read_run(own.parent, prefix=name.removesuffix(own.name))])
-    if name not in study.systems:
-        known = [each.rpartition("/")[2] for each in study.systems]
-        raise ConfigError(f"{system}: {unknown('system', own.name, known)} in {system.parent}")
-    return {(group.task, group.fraction): group for group in study.last if group.system == name}
+def others_table(found: Sequence[Comparison]) -> Table:
+    return Table(
+        name="differences-other-metrics",
+        title="The same pairs in the other metrics",
+        header=OTHERS_HEADER,
+        rows=[each.start_of_row() for each in found],
+        note="Times 100; intervals by themselves, not adjusted for their number.",
+    )

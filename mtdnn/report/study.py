@@ -7,7 +7,7 @@ from typing import Any
 
 from mtdnn.report.figures import Panel
 from mtdnn.report.table import Table
-from mtdnn.runs import FinishedCell, Run
+from mtdnn.runs import FinishedCell, Run, Setting, share
 
 SPLITS = ("validation", "test")
 
@@ -35,6 +35,51 @@ class Group:
     @property
     def name(self) -> str:
         return f"{self.system} · {self.stage}"
+
+    @property
+    def own_system(self) -> str:
+        """As the experiment calls it, where several runs are read."""
+        return str(self.cells[0].result["system"])
+
+    @property
+    def encoder(self) -> str | None:
+        """A hub's name or a path; None where the results do not tell."""
+        found: str | None = self.cells[0].result["inputs"].get("encoder", {}).get("path")
+        return found
+
+    @property
+    def setting(self) -> Setting:
+        return self.task, share(self.fraction)
+
+    @property
+    def place(self) -> str:
+        """The task, and the fraction where there is one."""
+        return " at ".join(filter(None, [self.task, self.shown_fraction()]))
+
+    @property
+    def one_start(self) -> bool:
+        """Whether several seeds start from one model of an earlier stage."""
+        starts = [cell.result["inputs"].get("upstream") for cell in self.cells]
+        return len(starts) > 1 and None not in starts and len(set(starts)) == 1
+
+    @property
+    def chose_on_validation(self) -> bool:
+        return bool(self.cells[0].result["inputs"].get("train", {}).get("select") == "best")
+
+    def metrics(self, split: str) -> list[str]:
+        """All of the task's metrics."""
+        entry = self.cells[0].result["metrics"][self.task].get(split)
+        return list(entry["values"]) if entry else []
+
+    def num_examples(self, split: str) -> int | None:
+        """Units of the split; None where the results do not tell."""
+        found: int | None = self.cells[0].result["metrics"][self.task].get(split, {}).get("units")
+        return found
+
+    def contents(self, split: str) -> set[str]:
+        """Hashes of what it was evaluated on; one, when all is well."""
+        found = (cell.result["inputs"].get("content", {}).get(f"{self.task}/{split}") for cell in self.cells)
+        return {each for each in found if each}
 
     def values(self, split: str, metric: str | None = None) -> dict[int, float]:
         """The metric by seed."""
@@ -69,23 +114,32 @@ class Study:
     @cached_property
     def last(self) -> list[Group]:
         """Of each system, task and fraction the last stage: what the system comes to."""
-        found = {(group.system, group.task, group.fraction): group for group in self.groups}
-        return list(found.values())
+        return last(self.groups)
+
+    @cached_property
+    def last_trained(self) -> list[Group]:
+        """The same of those that were trained."""
+        return last([group for group in self.groups if group.kind != "cosine"])
 
     @property
     def systems(self) -> list[str]:
         return list(dict.fromkeys(cell.system for cell in self.cells))
 
-    def settings(self) -> Iterator[tuple[tuple[str, float | None], list[Group]]]:
+    def settings(self) -> Iterator[tuple[Setting, list[Group]]]:
         """The last groups of each task and fraction, in the systems' order."""
-        found: dict[tuple[str, float | None], list[Group]] = {}
+        found: dict[Setting, list[Group]] = {}
         for group in self.last:
-            found.setdefault((group.task, group.fraction), []).append(group)
+            found.setdefault(group.setting, []).append(group)
         yield from found.items()
 
     def best_split(self, group: Group) -> str:
         """The split that decides: test where it has labels."""
         return "test" if group.values("test") else "validation"
+
+
+def last(groups: Sequence[Group]) -> list[Group]:
+    """Of each system, task and share the last."""
+    return list({(group.system, *group.setting): group for group in groups}.values())
 
 
 @dataclass(frozen=True, kw_only=True)

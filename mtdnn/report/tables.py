@@ -27,7 +27,8 @@ class Line:
 
     def cells(self) -> tuple[str, ...]:
         fraction = "" if self.fraction is None else f"{100 * self.fraction:g} %"
-        count = str(max(len(self.validation), len(self.test)))
+        counts = dict.fromkeys(len(values) for values in (self.validation, self.test) if values)
+        count = " and ".join(map(str, counts))
         shown = (shown_mean(self.validation), shown_mean(self.test))
         return (self.system, self.stage, self.task, fraction, self.metric, *shown, count)
 

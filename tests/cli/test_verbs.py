@@ -358,7 +358,7 @@ def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give
     assert code == 0
     assert f"wrote {tmp_path / 'report/report.html'} and" in out
     page = (tmp_path / "report/report.html").read_text()
-    assert "No two systems share a task, a fraction and a seed: nothing to compare." in page
+    assert "No two systems share a task and a fraction: nothing to compare." in page
     stated = list(differences(folder / "out"))
     assert len(stated) >= 6
     for _, _, _, _, value, recomputed in stated:
@@ -390,7 +390,8 @@ def test_compare_is_the_paired_test_of_two_systems(mtdnn, tmp_path):
     code, out, _ = mtdnn("compare", run / "plain", run / "smart")
     assert code == 0
     assert re.search(
-        r"smart \+\d+\.\d against plain on nli at 10 % \(test accuracy; resolved at n = 3: 95 % interval", out
+        r"smart \+\d+\.\d against plain on nli at 10 % \(test accuracy, 3 seeds, 60 examples\): resolved, over seeds",
+        out,
     )
     assert mtdnn("compare", run / "plain", run / "smrat")[0] == 3
 

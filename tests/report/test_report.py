@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -13,8 +14,8 @@ from scipy import stats
 
 from mtdnn.errors import ConfigError, DataError
 from mtdnn.markdown import paragraph
-from mtdnn.report.comparison import against_first, compare_systems
 from mtdnn.report.figures import Curve, Panel
+from mtdnn.report.pairing import against_baseline, compare_systems
 from mtdnn.report.sections.curves import learning_curves
 from mtdnn.report.study import Study
 from mtdnn.report.svg import key, round_ticks, svg
@@ -41,7 +42,7 @@ def accuracies(run, system, fraction):
 
 
 def test_a_comparison_is_a_paired_t_test_over_seeds_with_adjusted_p(run):
-    found = against_first(Study([read_run(run)]))
+    found = against_baseline(Study([read_run(run)])).found
     assert [(each.b.system, each.b.fraction) for each in found] == [
         ("joint", 0.01),
         ("smart", 0.01),
@@ -59,12 +60,14 @@ def test_a_comparison_is_a_paired_t_test_over_seeds_with_adjusted_p(run):
 
 
 def test_two_systems_are_compared_over_examples_too_and_only_where_they_have_seeds_in_common(run, tmp_path):
-    found = compare_systems(run / "plain", run / "smart")
+    found = compare_systems(run / "plain", run / "smart").found
     assert [each.b.fraction for each in found] == [0.01, 0.1]
     assert all(each.examples.low < each.seeds.mean < each.examples.high for each in found)
     assert all(each.mcnemar_p is None for each in found)  # three seeds
     other = write_run(tmp_path / "other", {"plain": 0.5}, seeds=(4,))
-    with pytest.raises(ConfigError, match="no task, fraction and seed in common"):
+    with pytest.raises(
+        ConfigError, match=r"no task, fraction and seed in common: nli at 1 %: no seed in common: .* 1, 2, 3"
+    ):
         compare_systems(run / "plain", other / "plain")
     with pytest.raises(ConfigError, match=r"unknown system 'smrat'\. Did you mean 'smart'"):
         compare_systems(run / "plain", run / "smrat")
@@ -72,7 +75,7 @@ def test_two_systems_are_compared_over_examples_too_and_only_where_they_have_see
 
 def test_systems_of_one_name_in_two_runs_are_told_apart_and_a_system_is_not_compared_with_itself(tmp_path):
     first, *others = [write_run(tmp_path / name, {"smart": 0.5}) / "smart" for name in ("x/r", "y/r", "s")]
-    found = [compare_systems(first, other)[0] for other in others]
+    found = [compare_systems(first, other).found[0] for other in others]
     assert [(each.a.system, each.b.system) for each in found] == [("x/r/smart", "y/r/smart"), ("r/smart", "s/smart")]
     with pytest.raises(ConfigError, match="are the same system"):
         compare_systems(first, first / "../smart")
@@ -80,13 +83,13 @@ def test_systems_of_one_name_in_two_runs_are_told_apart_and_a_system_is_not_comp
 
 def test_one_seed_is_compared_by_mcnemar(tmp_path):
     folder = write_run(tmp_path / "one", {"a": 0.5, "b": 0.9}, seeds=(1,), fractions=(0.1,))
-    (found,) = compare_systems(folder / "a", folder / "b")
+    (found,) = compare_systems(folder / "a", folder / "b").found
     right = []
     for system in "ab":
         rows = read_run(folder).cells[system == "b"].predictions("nli", "test")
         right.append([row["prediction"] == row["target"] for row in rows])
     assert found.mcnemar_p == mcnemar(*right)
-    assert "one seed, nothing is known of its spread" in found.verdict
+    assert re.search(r"one seed, 60 examples\): nothing is known of its spread; over .*McNemar's p", found.sentence())
 
 
 def rows_of(path):
@@ -127,9 +130,9 @@ def test_the_page_has_every_part_no_link_outside_and_no_markup_from_data(written
 def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
     text = (written[0] / "report.md").read_text()
     start = text[: text.index("### ")]
-    assert "Of 4 comparisons with the first system of each task" in start
+    assert "Of 4 comparisons with plain, 4 could be tested, at 5 % adjusted for their number: " in start
     assert "smart +" in start
-    assert "resolved at n = 3" in start
+    assert "3 seeds, 60 examples): resolved, over seeds" in start
 
 
 def test_tables_are_csv_and_latex_with_the_numbers_of_the_page(run, written):

@@ -70,13 +70,14 @@ def half_interval(values: Sequence[float]) -> float:
 
 
 def training_curves(study: Study) -> Section | None:
-    panels = [panel for group in unique_cells(study) if (panel := loss_panel(group))][:MOST_PANELS]
+    panels = [panel for group in unique_cells(study) if (panel := loss_panel(group))]
+    more = f" The first {MOST_PANELS} of {len(panels)}." if len(panels) > MOST_PANELS else ""
     return (
         Section(
             name="training",
             title="Losses and penalties over the training",
-            text=["Mean over the epoch's steps and over seeds, by system and stage."],
-            panels=panels,
+            text=[f"Mean over the epoch's steps and over seeds ± their standard deviation, by system and stage.{more}"],
+            panels=panels[:MOST_PANELS],
         )
         if panels
         else None

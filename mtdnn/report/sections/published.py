@@ -5,11 +5,11 @@ from statistics import mean
 
 from mtdnn.errors import ConfigError
 from mtdnn.published import TRAIN_MINUTES, Figure, Published, load_published, read_published
-from mtdnn.report.comparison import interval, shown
+from mtdnn.report.comparison import shown
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
 from mtdnn.report.tables import shown_mean
-from mtdnn.runs import Run
+from mtdnn.runs import Run, share
 from mtdnn.statistics import Difference, paired_difference
 
 HEADER = (
@@ -22,11 +22,12 @@ HEADER = (
     "encoder",
     "ours",
     "n",
-    "ours - published",
-    "95 %",
+    "95 % of ours",
     "inside",
+    "ours - published",
 )
 NOT_RUN = "not run"
+OTHER = "other encoder"
 
 
 def published(study: Study) -> Section | None:
@@ -56,40 +57,50 @@ def table_of(study: Study, run: Run, name: str, figures: Sequence[Figure]) -> Ta
         title="Published, and ours",
         header=HEADER,
         rows=list(rows_of(figures, own)),
-        note="Times 100. 'inside' says whether the published figure lies in the 95 % interval of our mean over seeds. "
-        "Ours may have another encoder and fewer rows (see the configuration); then a difference says nothing about "
-        "the method.",
+        note="Times 100. 'inside' says whether the published figure lies in the 95 % interval of our mean over seeds, "
+        f"or '{OTHER}' where ours is not the one of the figure. Ours may have fewer rows, too (see the configuration); "
+        "then a difference says nothing about the method.",
     )
 
 
 def rows_of(figures: Sequence[Figure], groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
     for figure in figures:
-        values = ours(figure, groups)
         fraction = "" if figure.fraction is None else f"{100 * figure.fraction:g} %"
         start = (figure.system, figure.task, fraction, figure.split, figure.metric)
-        yield (*start, f"{figure.value:g}", figure.encoder, *compared(figure, values))
+        yield (*start, f"{figure.value:g}", figure.encoder, *compared(figure, ours(figure, groups)))
 
 
-def ours(figure: Figure, groups: Sequence[Group]) -> list[float]:
-    """Our values, in the unit of the metric."""
-    for group in sorted(groups, key=lambda group: group.fraction != figure.fraction):
-        same = group.fraction == figure.fraction or {group.fraction, figure.fraction} == {None, 1.0}
-        if group.cells[0].result["system"] == figure.system and group.task == figure.task and same:
-            if figure.metric == TRAIN_MINUTES:
-                return [cell.result.get("train_seconds", 0.0) / 60 / 100 for cell in group.cells]
-            return list(group.values(figure.split, figure.metric).values())
-    return []
+def ours(figure: Figure, groups: Sequence[Group]) -> Group | None:
+    """What we have for it; of the same fraction, however all of the data was said, rather than another way."""
+    same = [
+        group
+        for group in groups
+        if (group.own_system, *group.setting) == (figure.system, figure.task, share(figure.fraction))
+    ]
+    return next((each for each in same if each.fraction == figure.fraction), same[0] if same else None)
 
 
-def compared(figure: Figure, values: Sequence[float]) -> tuple[str, ...]:
-    if not values:
+def values_of(figure: Figure, group: Group) -> list[float]:
+    """In the unit of the metric."""
+    if figure.metric == TRAIN_MINUTES:
+        seconds = [cell.result.get("train_seconds") for cell in group.cells]
+        return [each / 60 / 100 for each in seconds if each is not None]
+    return list(group.values(figure.split, figure.metric).values())
+
+
+def compared(figure: Figure, group: Group | None) -> tuple[str, ...]:
+    values = values_of(figure, group) if group else []
+    if not group or not values:
         return (NOT_RUN, "", "", "", "")
     found = paired_difference([0.0] * len(values), values)
+    ends = "-" if found.low is None or found.high is None else f"{100 * found.low:.1f} to {100 * found.high:.1f}"
     difference = shown(mean(values) - figure.value / 100)
-    return (shown_mean(values), str(len(values)), difference, interval(found), inside(found, figure.value / 100))
+    return (shown_mean(values), str(len(values)), ends, inside(found, figure, group), difference)
 
 
-def inside(found: Difference, value: float) -> str:
+def inside(found: Difference, figure: Figure, group: Group) -> str:
+    if str(group.encoder).rpartition("/")[2] != figure.encoder.rpartition("/")[2]:
+        return OTHER
     if found.low is None or found.high is None:
         return "-"
-    return "yes" if found.low <= value <= found.high else "no"
+    return "yes" if found.low <= figure.value / 100 <= found.high else "no"

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mtdnn.baseline import Constant, flat, is_number, name_of
-from mtdnn.report.comparison import Comparison, against_first, comparison_table
+from mtdnn.report.comparison import (
+    SHOWN_BY_SEEDS,
+    TESTED,
+    Verdict,
+    comparison_table,
+    of_other_metrics,
+    others_table,
+)
+from mtdnn.report.pairing import Compared, against_baseline
 from mtdnn.report.study import SPLITS, Section, Study
 from mtdnn.report.table import Table
 from mtdnn.report.tables import Line, lines, results_table
@@ -12,8 +20,9 @@ from mtdnn.runs import FinishedCell, Run
 
 MOST_VERDICTS = 12
 LEARNED, GIVEN = "training rows", "the split's own"
-NOTE = (
-    "Every cell that was trained is in it; none is the best of several. 'No model' answers every example alike: with "
+NOTE = "Every cell that was trained is in it; none is the best of several."
+NO_MODEL = (
+    " 'No model' answers every example alike: with "
     f"the most frequent label or the mean score of the task's {LEARNED} or, where these are not known, of {GIVEN} "
     "examples, as the column 'stage' says; candidates are ranked as they come. A dash: constant answers have no value."
 )
@@ -32,7 +41,8 @@ def with_baselines(table: Table, study: Study) -> Table:
             for task in cell.evaluated:
                 found[task] = found.get(task) or list(baseline_lines(run, cell, task))
     rows = [(*line.cells()[:-1], "") for task_lines in found.values() for line in task_lines]
-    return Table(name=table.name, title=table.title, header=table.header, rows=[*table.rows, *rows], note=table.note)
+    note = table.note + (NO_MODEL if rows else "")
+    return Table(name=table.name, title=table.title, header=table.header, rows=[*table.rows, *rows], note=note)
 
 
 def baseline_lines(run: Run, cell: FinishedCell, task: str) -> Iterator[Line]:
@@ -60,24 +70,64 @@ def targets_of(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def differences(study: Study) -> Section:
-    found = against_first(study)
+    compared = against_baseline(study)
+    others = of_other_metrics(compared.found)
+    tables = [comparison_table(compared.found)] if compared.found else []
     return Section(
         name="differences",
         title="Does it help?",
-        text=verdicts(found),
-        tables=[comparison_table(found)] if found else [],
+        text=verdicts(compared),
+        tables=[*tables, others_table(others)] if others else tables,
         open=True,
     )
 
 
-def verdicts(found: list[Comparison]) -> list[str]:
+def verdicts(compared: Compared) -> list[str]:
     """The sentences on top: how much is resolved, then the resolved ones; all of them where they are few."""
-    if not found:
-        return ["No two systems share a task, a fraction and a seed: nothing to compare."]
-    resolved = [each for each in found if each.resolved]
+    found = compared.found
+    if not found and not compared.left_out:
+        return ["No two systems share a task and a fraction: nothing to compare."]
+    resolved = [each for each in found if each.verdict in SHOWN_BY_SEEDS]
     shown = found if len(found) <= MOST_VERDICTS else resolved[:MOST_VERDICTS]
-    count = (
-        f"Of {len(found)} comparisons with the first system of each task, {len(resolved)} are resolved at 5 % after "
-        f"adjustment for their number and {len(found) - len(resolved)} are not."
-    )
-    return [count, *(each.verdict + "." for each in shown)]
+    told = [count_of(compared), *(each.sentence() for each in shown)]
+    if len(found) > MOST_VERDICTS:
+        if len(resolved) > MOST_VERDICTS:
+            told.append(f"And {len(resolved) - MOST_VERDICTS} more are resolved; the table has them all.")
+        rest = {verdict: [each for each in found if each.verdict == verdict] for verdict in Verdict}
+        told += [
+            f"{verdict.capitalize()}: {', '.join(f'{each.b.system} on {each.b.place}' for each in rest[verdict])}."
+            for verdict in Verdict
+            if verdict not in SHOWN_BY_SEEDS and rest[verdict]
+        ]
+    return [*told, *not_compared(compared.left_out)]
+
+
+def count_of(compared: Compared) -> str:
+    """How many comparisons there are, how many of them were tested, and what came of it."""
+    found = compared.found
+    number = {verdict: sum(each.verdict == verdict for each in found) for verdict in Verdict}
+    names = dict.fromkeys(each.a.system for each in found)
+    against = f" with {next(iter(names))}" if len(names) == 1 else ""
+    words = {
+        Verdict.RESOLVED: "resolved over seeds and over examples",
+        Verdict.OVER_SEEDS: "resolved over seeds (other examples were not tested)",
+        Verdict.THESE_EXAMPLES: "resolved over seeds on these examples, but not over examples",
+        Verdict.UNRESOLVED: "not resolved",
+        Verdict.ONE_SEED: "with a single seed",
+        Verdict.SAME: "with the same value in every seed",
+        Verdict.NO_SPREAD: "with the same difference in every seed",
+    }
+    told = [f"{number[verdict]} {text}" for verdict, text in words.items() if number[verdict]]
+    tested = sum(number[verdict] for verdict in TESTED)
+    none = ["none resolved"] if tested and tested == number[Verdict.UNRESOLVED] else []
+    level = ", at 5 % adjusted for their number" if tested > 1 else ""
+    left_out = f" {len(compared.left_out)} could not be made." if compared.left_out else ""
+    start = f"Of {len(found)} comparisons{against}, {tested or 'none'} could be tested{level}"
+    return f"{start}: {', '.join(none + told)}.{left_out}" if told else f"{start}.{left_out}"
+
+
+def not_compared(reasons: Sequence[str]) -> list[str]:
+    if not reasons:
+        return []
+    more = f" And {len(reasons) - MOST_VERDICTS} more." if len(reasons) > MOST_VERDICTS else ""
+    return [f"Not compared: {'; '.join(reasons[:MOST_VERDICTS])}.{more}"]

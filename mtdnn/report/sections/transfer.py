@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mtdnn.report.comparison import compare, interval, shown
+from mtdnn.report.comparison import Comparison, NoPairsError, compare, interval, shown
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
 from mtdnn.report.tables import shown_mean
@@ -16,10 +16,11 @@ HEADER = (
     "split",
     "metric",
     "mean ± sd",
+    "n",
     "alone",
     "against alone",
     "95 %",
-    "n",
+    "pairs",
     "updates",
 )
 OTHER = "another method"
@@ -29,8 +30,8 @@ COLUMNS = {"alone": 0, "joint": 1, "after another stage": 2}
 def transfer(study: Study) -> Section | None:
     """Alone, jointly, and after another stage; only where a task was trained in two of these ways."""
     rows = []
-    for task, fraction in dict.fromkeys((group.task, group.fraction) for group in study.groups):
-        groups = [g for g in study.groups if (g.task, g.fraction) == (task, fraction) and g.kind != "cosine"]
+    for setting in dict.fromkeys(group.setting for group in study.groups):
+        groups = [group for group in study.groups if group.setting == setting and group.kind != "cosine"]
         if len({way(group) for group in groups}) > 1:
             rows += table_rows(study, sorted(groups, key=lambda group: COLUMNS[way(group)]))
     if not rows:
@@ -42,8 +43,9 @@ def transfer(study: Study) -> Section | None:
         rows=rows,
         note="Times 100, against the system named under 'alone': the one that trains the task alone by the same method "
         f"where the run has it, else the first that trains it alone, with the words '{OTHER}'; such a difference is of "
-        "the method too. A negative one is negative transfer. Updates are optimizer steps of the stage "
-        "itself, all tasks together in a joint one: where they differ, so does the training's length.",
+        "the method too. A negative one is negative transfer. Intervals are over the seeds in pairs, by themselves, "
+        "not adjusted for their number. Updates are optimizer steps of the stage itself, all tasks together in a joint "
+        "one: where they differ, so does the training's length.",
     )
     return Section(name="transfer", title="Joint training: help or harm", tables=[table])
 
@@ -73,7 +75,7 @@ def table_rows(study: Study, groups: Sequence[Group]) -> list[tuple[str, ...]]:
 
 
 def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
-    found = compare(alone, group, split=split) if alone is not None and way(group) != "alone" else None
+    found = against(alone, group, split=split)
     values = tuple(group.values(split).values())
     steps = {cell.result.get("steps") for cell in group.cells}
     return (
@@ -84,12 +86,23 @@ def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
         split,
         group.metric,
         shown_mean(values),
+        str(len(values)),
         named(alone, group) if alone is not None and found else "",
         shown(found.seeds.mean) if found else "",
         interval(found.seeds) if found else "",
-        str(len(values)),
+        str(found.seeds.num) if found else "",
         ", ".join(sorted(map(str, steps))),
     )
+
+
+def against(alone: Group | None, group: Group, *, split: str) -> Comparison | None:
+    """None where the group itself trains the task alone, and where there is nothing to pair it with."""
+    if alone is None or way(group) == "alone":
+        return None
+    try:
+        return compare(alone, group, split=split)
+    except NoPairsError:
+        return None
 
 
 def named(alone: Group, group: Group) -> str:
