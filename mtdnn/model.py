@@ -173,6 +173,21 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         self.encoder.requires_grad_(not frozen)
         self.pooler.requires_grad_(not frozen)
 
+    @classmethod
+    def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As in transformers, but weights that are pickled are never read, and a run's folder is checked.
+
+        :raises CheckpointError: when a file of the folder is not what its manifest says.
+        """
+        if path is not None and (Path(path) / MANIFEST).is_file():
+            verify_manifest(Path(path), format=MODEL_FORMAT)
+        return super().from_pretrained(path, *args, **{**kwargs, "use_safetensors": True})
+
+    def save_pretrained(self, path: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """As in transformers; a manifest of what lay there before is taken away."""
+        (Path(path) / MANIFEST).unlink(missing_ok=True)
+        super().save_pretrained(path, *args, **kwargs)
+
     def push_to_hub(  # type: ignore[override]
         self,
         repo_id: str,
@@ -334,11 +349,9 @@ def load_model(folder: Path) -> MultiTaskModel:
     :raises CheckpointError: when there is none, or it is damaged.
     """
     require_model(folder)
-    if (folder / MANIFEST).is_file():
-        verify_manifest(folder, format=MODEL_FORMAT)
     try:
         loaded: Any = MultiTaskModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except MtdnnError:
         raise

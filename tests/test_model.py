@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModel
 from mtdnn import hub_upload
 from mtdnn.data.tokenize import tokenizer_name
 from mtdnn.errors import CheckpointError, ConfigError
+from mtdnn.files import MANIFEST, write_manifest
 from mtdnn.interop.publish import publish
-from mtdnn.model import MultiTaskConfig, MultiTaskModel, load_model
+from mtdnn.model import MODEL_FORMAT, MultiTaskConfig, MultiTaskModel, load_model
 from mtdnn.optim import make_optimizer
 from mtdnn.regularizers.smart import Smart
 from mtdnn.rng import Rng
@@ -48,6 +49,26 @@ def test_transformers_auto_classes_know_the_format(tmp_path):
     loaded = AutoModel.from_pretrained(tmp_path)
     assert isinstance(loaded, MultiTaskModel)
     assert loaded.task_defs["nli"].label_names == ("no", "maybe", "yes")
+
+
+@pytest.mark.parametrize("load", [MultiTaskModel.from_pretrained, AutoModel.from_pretrained])
+def test_a_run_s_folder_is_checked_by_whoever_loads_it_and_can_be_saved_into(tmp_path, load):
+    model = toy_model()
+    model.save_pretrained(tmp_path)
+    write_manifest(tmp_path, format=MODEL_FORMAT)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        load(tmp_path)
+    weights.write_bytes(whole)
+    load(tmp_path).save_pretrained(tmp_path)
+    assert not (tmp_path / MANIFEST).exists()
+    assert same(load(tmp_path).state_dict(), model.state_dict())
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        load(tmp_path, use_safetensors=False)
 
 
 def test_a_task_that_is_added_starts_from_the_seed_and_leaves_the_others_alone(tmp_path):
