@@ -1,4 +1,4 @@
-"""What regularizers tell of themselves while they train, and what it means in words (``numerics.md``, diagnostics)."""
+"""What regularizers tell of themselves while they train, and what it means in words."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Any AutoModel encoder: where its sites are, passes that start in its middle, and one vector per row.
 
-A site is where a perturbation is added (``numerics.md``): ``word``, the word-embedding table's output; ``embeddings``,
+A site is where a perturbation is added: ``word``, the word-embedding table's output; ``embeddings``,
 the whole embedding block's; ``layer:<r>``, layer r's (from 1). ``embeddings_twice`` is the official code's slip, kept
 for its preset: the block's output is fed back as word embeddings, so that the block applies a second time.
 A pass records the outputs at and below its sites; a resumed pass returns those records instead of computing them, so

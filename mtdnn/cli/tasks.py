@@ -65,7 +65,7 @@ def new(
     console.print(f"wrote {path}. Look it over, then:", markup=False, highlight=False)
     console.print(f"  mtdnn check {path.stem} --task-defs {folder}", markup=False, highlight=False)
     console.print(
-        f"  mtdnn run own_task --task-defs {folder} --set stages.finetune.tasks=[{path.stem}] --out runs/{path.stem}",
+        f"  mtdnn run own_task --task-defs {folder} --set 'stages.finetune.tasks=[{path.stem}]' --out runs/{path.stem}",
         markup=False,
         highlight=False,
     )

@@ -92,7 +92,7 @@ class Perturbing(Regularizer):
         return model.outputs(logits, batch)
 
     def diagnose(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
-        """How large the change is, what the ascent gains, and what dropout alone would give (``numerics.md``).
+        """How large the change is, what the ascent gains, and what dropout alone would give.
 
         ``gain`` is the penalty over that of a random change of the same size in every norm; ``dropout_floor`` the
         penalty at no change with this run's dropout.

@@ -1,6 +1,6 @@
 """Random perturbation of a hidden layer, without any ascent.
 
-Pereira et al., 2022, "RAPT", Algorithm 1, as the text is read in ``numerics.md``.
+Pereira et al., 2022, "RAPT", Algorithm 1.
 
 Shape suffixes: N = rows, T = tokens, D = hidden width.
 """

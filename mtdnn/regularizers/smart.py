@@ -162,7 +162,7 @@ class Smart(Perturbing):
         """Ascent from a random start (Algorithm 1, lines 6 to 10).
 
         Both sides are computed in float32 (or wider) from the same embeddings: with a bf16 reference the direction
-        of the first step is noise (``numerics.md``, precision of the inner pass).
+        of the first step is noise.
         """
         hidden_NTD = wide(clean.hidden(self.site).detach())
         mask_NT = torch.ones_like(batch.mask_NT) if self.perturb_padding else batch.mask_NT

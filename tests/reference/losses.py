@@ -1,7 +1,7 @@
 """The task losses in plain numpy, per unit, analytic in the logits.
 
-Liu et al., 2019, "MT-DNN" (arXiv:1901.11504), equations 6 to 8; ranking with several right answers as in
-``design/numerics.md``.
+Liu et al., 2019, "MT-DNN" (arXiv:1901.11504), equations 6 to 8; ranking with several right answers: the
+logarithm of the sum of their probabilities.
 """
 
 # Shape suffixes: B = rows, C = classes, U = units.

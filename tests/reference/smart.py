@@ -1,6 +1,6 @@
 """SMART's options [A] and [B] in plain numpy, with exact derivatives from the complex step.
 
-Jiang et al., 2020, "SMART" (arXiv:1911.03437), section 3.1 and Algorithm 1, as read in ``design/numerics.md``; the
+Jiang et al., 2020, "SMART" (arXiv:1911.03437), section 3.1 and Algorithm 1; the
 presets ``official-*`` follow the behaviour of namisan/mt-dnn of their time. Slow on purpose: every derivative is one
 more evaluation of the whole function, entry by entry.
 
