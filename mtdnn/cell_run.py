@@ -86,6 +86,7 @@ class CellRun:
                 "tasks": list(self.tasks),
                 "fraction": self.cell.fraction,
                 "seed": self.seed,
+                "root": str(self.cell.root) if self.cell.upstream else None,
                 "metrics": self._metrics(evaluations),
                 **facts,
                 "wall_seconds": time.monotonic() - started,

@@ -61,7 +61,7 @@ class Savings:
         if self.num_seeds < 2:
             return " (one seed: how sure that is, is not known)"
         if self.low is None:
-            return ""
+            return " (the seeds do not differ)" if self.needed is not None and self.needed > self.fewest else ""
         least = "none" if self.high is None or self.high >= self.num_labels else f"{self.num_labels - self.high:.0f}"
         most = "none" if self.low >= self.num_labels else f"{self.num_labels - self.low:.0f}"
         beyond = " or more" if self.low <= self.fewest else ""

@@ -1,6 +1,7 @@
 """A shared encoder with one head per task."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -174,19 +175,25 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
         self.pooler.requires_grad_(not frozen)
 
     @classmethod
-    def from_pretrained(cls, path: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """As in transformers, but weights that are pickled are never read, and a run's folder is checked.
 
         :raises CheckpointError: when a file of the folder is not what its manifest says.
         """
-        if path is not None and (Path(path) / MANIFEST).is_file():
-            verify_manifest(Path(path), format=MODEL_FORMAT)
-        return super().from_pretrained(path, *args, **{**kwargs, "use_safetensors": True})
+        if pretrained_model_name_or_path is not None:
+            folder = Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
+            if (folder / MANIFEST).is_file():
+                verify_manifest(folder, format=MODEL_FORMAT)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
 
-    def save_pretrained(self, path: Any, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
         """As in transformers; a manifest of what lay there before is taken away."""
-        (Path(path) / MANIFEST).unlink(missing_ok=True)
-        super().save_pretrained(path, *args, **kwargs)
+        stale = Path(save_directory) / MANIFEST
+        if is_main_process and stale.is_file():
+            stale.unlink()
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def push_to_hub(  # type: ignore[override]
         self,

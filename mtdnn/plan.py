@@ -32,6 +32,11 @@ class Cell:
         fraction = "full" if self.fraction is None else f"{self.fraction:g}"
         return Path(self.system, self.stage.name, task, fraction, str(self.seed))
 
+    @property
+    def root(self) -> "Cell":
+        """Where its weights come from in the end: itself, or the first of the cells before it."""
+        return self if self.upstream is None else self.upstream.root
+
     def __str__(self) -> str:
         return str(self.path)
 

@@ -116,12 +116,12 @@ class Run:
     def experiment(self) -> Mapping[str, Any]:
         """``experiment.json``: the name and description of the experiment; empty for a folder without one."""
         path = self.folder / "experiment.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return _read(path) if path.is_file() else {}
 
     @cached_property
     def planned(self) -> list[Planned]:
         """What the experiment trains, in its order; empty where that is not known."""
-        return [Planned(*each) for each in self.experiment.get("planned", [])]
+        return [Planned(*each) for each in self.experiment.get("planned") or []]
 
     @cached_property
     def _ids(self) -> frozenset[int]:
@@ -150,10 +150,11 @@ def read_run(folder: Path, *, prefix: str = "") -> Run:
     about = Run(folder, []).experiment.get("places", [])
     places = [*map(tuple, about), *((each["system"], each["stage"]) for each in overview)]
     order = {place: number for number, place in enumerate(dict.fromkeys(places))}
+    systems = {system for system, _ in order}
 
     def rank(cell: FinishedCell) -> tuple[int, bool]:
-        place = order.get((cell.result["system"], cell.stage), len(order))
-        return place, not cell.from_start
+        unknown = -1 if cell.result["system"] in systems else len(order)  # a stage that the system had once comes first
+        return order.get((cell.result["system"], cell.stage), unknown), not cell.from_start
 
     return Run(folder, sorted(cells.values(), key=rank))
 
@@ -180,5 +181,8 @@ def _read(path: Path) -> Any:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}); delete its folder, and the same run makes it again") from error

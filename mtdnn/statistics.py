@@ -87,10 +87,12 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> Difference:
 def pairs_needed(size: float) -> int:
     """Pairs with which a t-test finds a difference of ``size`` standard deviations with power 0.8, two-sided at 5 %.
 
-    From the normal distribution with Guenther's correction for Student's (Guenther, 1981, The American Statistician).
+    Exact up to 30 pairs (:func:`detectable_size`), beyond from the normal distribution with Guenther's correction for
+    Student's (Guenther, 1981, The American Statistician).
     """
     limit, power = (float(scipy.stats.norm.ppf(share)) for share in ((1 + LEVEL) / 2, POWER))
-    return max(2, math.ceil(((limit + power) / size) ** 2 + limit**2 / 2))
+    about = math.ceil(((limit + power) / size) ** 2 + limit**2 / 2)
+    return next((count for count in range(2, 31) if detectable_size(count) <= abs(size)), max(31, about))
 
 
 @cache

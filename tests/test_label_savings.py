@@ -81,6 +81,8 @@ def test_what_never_gets_there_saves_none_and_one_seed_says_nothing_of_the_sprea
         ({30: {1: 0.90, 2: 0.91}, 100: {1: 0.95, 2: 0.96}}, "with 30 or fewer: at least 970 labels saved$"),
         # as good with its first labels as far as the seeds tell
         ({30: {1: 0.71, 2: 0.70}, 100: {1: 0.95, 2: 0.96}}, r"at least 970 labels saved \(.*: \d+ to 970 or more\)"),
+        # nothing differs between the seeds, and the curve crosses between two points
+        ({10: {1: 0.5, 2: 0.5}, 1000: {1: 0.81, 2: 0.81}}, r"labels saved \(the seeds do not differ\)"),
         # there, with more labels than the plain start has
         (
             {100: {1: 0.5, 2: 0.51}, 9000: {1: 0.80, 2: 0.81}},

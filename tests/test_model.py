@@ -61,8 +61,12 @@ def test_a_run_s_folder_is_checked_by_whoever_loads_it_and_can_be_saved_into(tmp
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        load(tmp_path.parent, subfolder=tmp_path.name)
     weights.write_bytes(whole)
-    load(tmp_path).save_pretrained(tmp_path)
+    load(tmp_path).save_pretrained(save_directory=tmp_path, is_main_process=False)
+    assert (tmp_path / MANIFEST).exists()
+    load(pretrained_model_name_or_path=tmp_path).save_pretrained(tmp_path)
     assert not (tmp_path / MANIFEST).exists()
     assert same(load(tmp_path).state_dict(), model.state_dict())
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")

@@ -120,7 +120,7 @@ class Comparison:
         if self.tests > 1:
             p += f", adjusted for {self.tests} comparisons {shown_p(self.adjusted)}"
         found = f"not resolved, 95 % interval {interval(self.seeds)}, {p}"
-        return f"{found}; so many seeds would mostly miss a true difference below {self._detectable()}"
+        return f"{found}; with so many seeds one below {self._detectable()} is missed more than one time in five"
 
     def _start(self) -> str:
         tested = self.verdict in TESTED
@@ -283,7 +283,7 @@ def notes_of(found: Sequence[Comparison]) -> list[str]:
         notes.append(f"'P adjusted' is Benjamini and Hochberg's over the {tests} rows that were tested, and decides.")
     if any(each.one_start for each in found):
         notes.append(f"{ONE_START} The seeds start from one model, whose own variation is not in the interval.")
-    if any(each.split == "validation" and each.b.chose_on_validation for each in found):
+    if any(each.split == "validation" and (each.a.chose_on_validation or each.b.chose_on_validation) for each in found):
         notes.append("With select: best the checkpoints were chosen on the validation split that is compared.")
     return notes
 

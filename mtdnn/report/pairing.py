@@ -21,7 +21,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Own:
-    """What a run comes to: the last groups of its systems, and which system the others are measured against."""
+    """What a run comes to: its systems' groups, and which system the others are measured against."""
 
     run: Run
     groups: Sequence[Group]
@@ -32,60 +32,71 @@ class Own:
         names = [*(each.system for each in self.run.planned), *(group.own_system for group in self.groups)]
         return next(iter(names), None)
 
+    @cached_property
+    def last(self) -> list[Group]:
+        """Of each system, task and share the last that the experiment still has."""
+        return list({(group.system, *group.setting): group for group in self.groups if self.has(group)}.values())
+
+    def has(self, group: Group) -> bool:
+        """Whether the experiment has what the group was trained for; yes where its plan is not known."""
+        return not self.run.planned or group.stage in self.stages(group.own_system, group.setting)
+
+    def stages(self, system: str, setting: Setting) -> list[str]:
+        return [each.stage for each in self.run.planned if (each.system, each.setting) == (system, setting)]
+
+    def stands_for(self, setting: Setting) -> str | None:
+        """The system that others are measured against: the baseline, or the first that has a part in the task."""
+        planned = [each.system for each in self.run.planned if each.setting == setting]
+        there = planned or [group.own_system for group in self.last if group.setting == setting]
+        return self.baseline if self.baseline in there else next(iter(there), None)
+
     def reference(self, setting: Setting) -> Group | None:
-        """The baseline's group; the first system's where the baseline has no part in the task."""
-        there = [group for group in self.groups if group.setting == setting]
-        same = [group for group in there if group.own_system == self.baseline]
-        if same or self.waits(setting):
-            return same[0] if same else None
-        return there[0] if there else None
+        """Its group; None where there is none yet."""
+        system = self.stands_for(setting)
+        return next((each for each in self.last if (each.own_system, each.setting) == (system, setting)), None)
 
-    def waits(self, setting: Setting) -> bool:
-        """Whether the baseline has a part in the task."""
-        return any(each.system == self.baseline and each.setting == setting for each in self.run.planned)
+    def ready(self, group: Group) -> Group:
+        """The group, when it is what its system comes to."""
+        stages = self.stages(group.own_system, group.setting)
+        if stages and group.stage != stages[-1]:
+            raise NoPairsError(f"{group.system} is not through, its stage '{stages[-1]}' is to come")
+        return group
 
-    def to_come(self, group: Group) -> str | None:
-        """The last stage planned for a group's system and task, when the group is an earlier one's."""
-        stages = [
-            each.stage for each in self.run.planned if each.system == group.own_system and each.setting == group.setting
-        ]
-        return stages[-1] if group.stage in stages and group.stage != stages[-1] else None
+
+def owns_of(study: Study) -> list[Own]:
+    trained = [group for group in study.groups if group.kind != "cosine"]
+    return [Own(run, [group for group in trained if run.holds(group.cells[0])]) for run in study.runs]
 
 
 def against_baseline(study: Study) -> Compared:
     """Each system's last stage against the baseline's, by task and fraction; p adjusted over all.
 
-    The baseline is the first system of the run; where it has no part in a task, the first that has. Those of further
-    runs are compared with the first run's.
+    The baseline is the first system of the run; where it has no part in a task, the first that has. The baseline of a
+    further run is compared with the first run's, its other systems with their own.
     """
-    owns = [Own(run, [group for group in study.last_trained if run.holds(group.cells[0])]) for run in study.runs]
+    owns = owns_of(study)
     found, left_out = [], []
-    for own, group in groups_of(owns):
-        other, other_own = own.reference(group.setting), own
-        if other is group:
-            other, other_own = owns[0].reference(group.setting), owns[0]
-        if other is group or (other is None and other_own is not own):
+    for own, group in last_groups(owns):
+        home = owns[0] if group.own_system == own.stands_for(group.setting) else own
+        other = home.reference(group.setting)
+        if other is group or (other is None and home is not own):
             continue
         try:
-            found.append(compare(ready(other_own, other), ready(own, group)))
+            if other is None:
+                raise NoPairsError(f"{home.stands_for(group.setting)} has no result there yet")
+            found.append(compare(home.ready(other), own.ready(group)))
         except NoPairsError as error:
             left_out.append(f"{group.system} on {group.place}: {error}")
+    for own in owns:
+        gone = [group for group in own.groups if not own.has(group)]
+        left_out += [f"{group.name} on {group.place}: the experiment has it no more" for group in gone]
     return Compared(adjusted(found), left_out)
 
 
-def groups_of(owns: Sequence[Own]) -> Iterator[tuple[Own, Group]]:
-    """Every group with its run; those of a task and fraction together."""
-    for setting in dict.fromkeys(group.setting for own in owns for group in own.groups):
-        yield from ((own, group) for own in owns for group in own.groups if group.setting == setting)
-
-
-def ready(own: Own, group: Group | None) -> Group:
-    """The group, when it is what its system comes to."""
-    if group is None:
-        raise NoPairsError(f"{own.baseline} has no result there yet")
-    if stage := own.to_come(group):
-        raise NoPairsError(f"{group.system} is not through, its stage '{stage}' is to come")
-    return group
+def last_groups(owns: Sequence[Own]) -> Iterator[tuple[Own, Group]]:
+    """Every last group with its run; those of a task and share together."""
+    for setting in dict.fromkeys(group.setting for own in owns for group in own.last):
+        yield from ((own, group) for own in owns for group in own.last if group.setting == setting)
 
 
 def compare_systems(a: Path, b: Path) -> Compared:
@@ -97,12 +108,13 @@ def compare_systems(a: Path, b: Path) -> Compared:
     """
     if a.resolve() == b.resolve():
         raise ConfigError(f"{a} and {b} are the same system; give two")
-    names = told_apart(a, b)
-    left, right = (last_groups(path, name) for path, name in zip((a, b), names, strict=True))
+    (left_own, left), (right_own, right) = (
+        system_of(path, name) for path, name in zip((a, b), told_apart(a, b), strict=True)
+    )
     found, left_out = [], []
     for key in (key for key in right if key in left):
         try:
-            found.append(compare(left[key], right[key], examples=True))
+            found.append(compare(left_own.ready(left[key]), right_own.ready(right[key]), examples=True))
         except NoPairsError as error:
             left_out.append(f"{right[key].place}: {error}")
     if not found:
@@ -118,11 +130,12 @@ def told_apart(a: Path, b: Path) -> tuple[str, str]:
     return "/".join(one[-length:]), "/".join(two[-length:])
 
 
-def last_groups(system: Path, name: str) -> dict[Setting, Group]:
-    """What a system comes to, by task and fraction; it is called ``name``, which ends in its own."""
-    own = system.resolve()
-    study = Study([read_run(own.parent, prefix=name.removesuffix(own.name))])
+def system_of(system: Path, name: str) -> tuple[Own, dict[Setting, Group]]:
+    """What a system comes to, by task and share, with its run; it is called ``name``, which ends in its own."""
+    place = system.resolve()
+    study = Study([read_run(place.parent, prefix=name.removesuffix(place.name))])
     if name not in study.systems:
         known = [each.rpartition("/")[2] for each in study.systems]
-        raise ConfigError(f"{system}: {unknown('system', own.name, known)} in {system.parent}")
-    return {group.setting: group for group in study.last if group.system == name}
+        raise ConfigError(f"{system}: {unknown('system', place.name, known)} in {system.parent}")
+    (own,) = owns_of(study)
+    return own, {group.setting: group for group in own.last if group.system == name}

@@ -58,13 +58,13 @@ class Group:
 
     @property
     def one_start(self) -> bool:
-        """Whether several seeds start from one model of an earlier stage."""
-        starts = [cell.result["inputs"].get("upstream") for cell in self.cells]
+        """Whether several seeds come from one model of an earlier stage, be it by way of others."""
+        starts = [cell.result.get("root") or cell.result["inputs"].get("upstream") for cell in self.cells]
         return len(starts) > 1 and None not in starts and len(set(starts)) == 1
 
     @property
     def chose_on_validation(self) -> bool:
-        return bool(self.cells[0].result["inputs"].get("train", {}).get("select") == "best")
+        return any(cell.result["inputs"].get("train", {}).get("select") == "best" for cell in self.cells)
 
     def metrics(self, split: str) -> list[str]:
         """All of the task's metrics."""
@@ -105,25 +105,23 @@ class Study:
         found: dict[tuple[Any, ...], list[FinishedCell]] = {}
         for cell in self.cells:
             for task in cell.evaluated:
-                found.setdefault((cell.system, cell.stage, task, cell.fraction), []).append(cell)
+                found.setdefault((cell.system, cell.stage, task, cell.fraction, cell.kind), []).append(cell)
         return [
             Group(system, stage, task, fraction, sorted(cells, key=lambda cell: cell.seed))
-            for (system, stage, task, fraction), cells in found.items()
+            for (system, stage, task, fraction, _), cells in found.items()
         ]
 
     @cached_property
     def last(self) -> list[Group]:
         """Of each system, task and fraction the last stage: what the system comes to."""
-        return last(self.groups)
-
-    @cached_property
-    def last_trained(self) -> list[Group]:
-        """The same of those that were trained."""
-        return last([group for group in self.groups if group.kind != "cosine"])
+        return list({(group.system, group.task, group.fraction): group for group in self.groups}.values())
 
     @property
     def systems(self) -> list[str]:
         return list(dict.fromkeys(cell.system for cell in self.cells))
+
+    def run_of(self, group: Group) -> Run:
+        return next(run for run in self.runs if run.holds(group.cells[0]))
 
     def settings(self) -> Iterator[tuple[Setting, list[Group]]]:
         """The last groups of each task and fraction, in the systems' order."""
@@ -135,11 +133,6 @@ class Study:
     def best_split(self, group: Group) -> str:
         """The split that decides: test where it has labels."""
         return "test" if group.values("test") else "validation"
-
-
-def last(groups: Sequence[Group]) -> list[Group]:
-    """Of each system, task and share the last."""
-    return list({(group.system, *group.setting): group for group in groups}.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from report.made_run import write_run
 from mtdnn.errors import ConfigError, DataError
 from mtdnn.report.comparison import HEADER, Verdict, comparison_table
 from mtdnn.report.pairing import against_baseline, compare_systems
+from mtdnn.report.sections.curves import learning_curves
 from mtdnn.report.sections.published import published
 from mtdnn.report.sections.results import differences, results, verdicts
+from mtdnn.report.sections.transfer import transfer
 from mtdnn.report.study import Study
 from mtdnn.report.tables import lines, results_table
 from mtdnn.runs import FinishedCell, Run, read_run, read_runs
@@ -98,7 +100,7 @@ def test_what_only_the_adjustment_leaves_unresolved_says_both_p_and_what_would_h
     assert detectable > 1.5 * smart.seeds.detectable()
     told = smart.sentence()
     assert f"p {smart.seeds.p_value:.3f}, adjusted for 9 comparisons {smart.adjusted:.3f}" in told
-    assert told.endswith(f"mostly miss a true difference below {100 * detectable:.1f}.")
+    assert told.endswith(f"with so many seeds one below {100 * detectable:.1f} is missed more than one time in five.")
 
 
 def test_seeds_that_agree_do_not_speak_for_other_examples(tmp_path):
@@ -169,6 +171,9 @@ PLANNED = [
     ("bregman", "finetune", "mrpc", None),
     ("bregman", "finetune", "sst2", None),
     ("rapt", "finetune", "sst2", None),
+    ("bregman", "finetune", "cola", None),
+    ("rapt", "finetune", "cola", None),
+    ("vat", "finetune", "cola", None),
 ]
 
 
@@ -180,6 +185,7 @@ def test_the_baseline_stays_who_it_is_where_its_result_is_still_to_come(tmp_path
         cells("smart", better, stage="joint"),
         *(cells(name, better, task="mrpc") for name in ("smart", "bregman")),
         *(cells(name, BASE, task="sst2") for name in ("bregman", "rapt")),
+        *(cells(name, BASE, task="cola") for name in ("rapt", "vat")),
         planned=PLANNED,
     )
     assert [(each.a.system, each.b.system, each.b.task) for each in found.found] == [("bregman", "rapt", "sst2")]
@@ -187,7 +193,90 @@ def test_the_baseline_stays_who_it_is_where_its_result_is_still_to_come(tmp_path
         "smart on rte: smart is not through, its stage 'finetune' is to come",
         "smart on mrpc: standard has no result there yet",
         "bregman on mrpc: standard has no result there yet",
+        "rapt on cola: bregman has no result there yet",
+        "vat on cola: bregman has no result there yet",
     ]
+
+
+def test_what_the_experiment_no_longer_has_is_named_and_not_compared(tmp_path):
+    (tmp_path / "experiment.json").write_text(json.dumps({"planned": PLANNED, "places": [p[:2] for p in PLANNED]}))
+    for system, stage, change in (("standard", "finetune", 0), ("smart", "finetune", 2), ("smart", "old", -5)):
+        for made in cells(system, above([change, change + 0.1, change - 0.1]), stage=stage):
+            write_cell_of(tmp_path, made)
+    for made in cells("gone", BASE):
+        write_cell_of(tmp_path, made)
+    study = Study([read_run(tmp_path)])
+    found = against_baseline(study)
+    assert [(each.b.name, round(each.seeds.mean, 4)) for each in found.found] == [("smart · finetune", 0.02)]
+    assert found.left_out == [
+        "smart · old on rte: the experiment has it no more",
+        "gone · finetune on rte: the experiment has it no more",
+    ]
+    assert [group.stage for group in study.last if group.system == "smart"] == ["finetune"]
+
+
+def write_cell_of(folder, made):
+    place = folder / made.system / made.stage / made.tasks[0] / "full" / str(made.seed)
+    place.mkdir(parents=True)
+    (place / "results.json").write_text(json.dumps(made.result))
+
+
+def test_compare_waits_for_a_system_s_last_stage_too(tmp_path):
+    (tmp_path / "experiment.json").write_text(json.dumps({"planned": PLANNED}))
+    for made in cells("standard", BASE) + cells("smart", above([2.0, 2.1, 1.9]), stage="joint"):
+        write_cell_of(tmp_path, made)
+    with pytest.raises(ConfigError, match="smart is not through, its stage 'finetune' is to come"):
+        compare_systems(tmp_path / "standard", tmp_path / "smart")
+
+
+def test_a_stage_whose_kind_was_changed_is_two_groups(tmp_path):
+    made = [cell("smart", 1, 0.8, stage="joint"), cell("smart", 1, 0.6)]
+    for each in made:
+        each.result["stage"] = "train"
+    assert [group.kind for group in Study([Run(tmp_path, made)]).groups] == ["joint", "finetune"]
+
+
+def test_a_curve_keeps_its_last_point_and_a_published_figure_its_own_fraction(tmp_path):
+    (tmp_path / "experiment.json").write_text(json.dumps({"name": "smart-table4-ablation"}))
+    made = [
+        cell("bert", 1, value, stage="adapt", fraction=share) for share, value in ((0.1, 0.3), (0.3, 0.4), (1.0, 0.5))
+    ]
+    study = Study([Run(tmp_path, [*made, *cells("bert", {1: 0.6, 2: 0.61})])])
+    (panel,) = learning_curves(study).panels
+    assert panel.curves[0].x == [10, 30, 100]
+    (table,) = published(study).tables
+    row = next(row for row in table.rows if row[:2] == ("bert", "rte"))
+    assert row[table.header.index("ours")].startswith("60.5")
+
+
+def test_a_joint_system_of_a_second_run_is_measured_against_its_own_run(tmp_path):
+    runs = []
+    for name, shift in (("a", 0.0), ("b", 0.2)):
+        alone = cells("single", {seed: value + shift for seed, value in BASE.items()}, run=f"{name}/")
+        joint = cells("mt", {seed: v + shift + 0.02 for seed, v in BASE.items()}, run=f"{name}/", stage="joint")
+        for each in alone + joint:
+            each.result["inputs"]["stage"] |= {"objective": {"type": "standard"}, "regularizers": []}
+        runs.append(Run(tmp_path, alone + joint))
+    (table,) = transfer(Study(runs)).tables
+    columns = [table.header.index(name) for name in ("system", "alone", "against alone")]
+    found = {row[columns[0]]: tuple(row[at] for at in columns[1:]) for row in table.rows}
+    assert found["b/mt · joint"] == ("b/single · finetune", "+2.0")
+
+
+def test_one_joint_model_is_told_through_the_stages_between(tmp_path):
+    better = above([2.0, 2.1, 1.9, 2.0, 2.1])
+    chained = [cell("chained", seed, value, upstream=f"finetune {seed}") for seed, value in better.items()]
+    for each in chained:
+        each.result["root"] = "chained/joint/joint/full/1"
+    (found,) = compared(tmp_path, cells("standard", BASE), chained).found
+    assert found.one_start
+
+
+def test_a_baseline_that_was_chosen_on_validation_is_told_too(tmp_path):
+    standard = cells("standard", BASE)
+    standard[0].result["inputs"]["train"] = {"select": "best"}
+    found = compared(tmp_path, standard, cells("smart", above([2.0, 2.1, 1.9, 2.0, 2.1]))).found
+    assert "chosen on the validation split" in comparison_table(found).note
 
 
 def test_all_of_the_data_is_one_setting_however_it_was_said(tmp_path):
@@ -262,9 +351,16 @@ def test_unequal_numbers_of_seeds_are_both_told_and_the_note_tells_no_rows_that_
 def test_a_damaged_result_is_named(tmp_path):
     folder = write_run(tmp_path / "run", {"plain": 0.5}, seeds=(1,), fractions=(0.1,))
     path = folder / "plain/adapt/nli/0.1/1/results.json"
-    path.write_text(path.read_text()[:30])
+    whole = path.read_text()
+    path.write_text(whole[:30])
     with pytest.raises(DataError, match=r"plain/adapt/nli/0.1/1/results.json is damaged"):
         read_run(folder)
+    path.write_text(whole)
+    (folder / "experiment.json").write_text('{"name": ')
+    with pytest.raises(DataError, match=r"experiment\.json is damaged"):
+        read_run(folder)
+    (folder / "experiment.json").write_text('{"planned": null}')
+    assert Run(folder, []).planned == []
 
 
 def test_two_systems_with_other_examples_are_refused(tmp_path):

@@ -51,7 +51,7 @@ def of_run(run: Run) -> tuple[str, Sequence[Figure], Published] | None:
 
 
 def table_of(study: Study, run: Run, name: str, figures: Sequence[Figure]) -> Table:
-    own = [group for group in study.last if group.cells[0] in run.cells]
+    own = [group for group in study.last if run.holds(group.cells[0])]
     return Table(
         name=f"published-{name}",
         title="Published, and ours",

@@ -64,14 +64,15 @@ def method(group: Group) -> tuple[Any, list[Any]]:
     return stage["objective"], own
 
 
-def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
-    """Who trains the task alone: by the group's method where there is one, else the first."""
+def baseline(study: Study, group: Group, groups: Sequence[Group]) -> Group | None:
+    """Who trains the task alone: in its own run where that has it, by the group's method where there is one."""
     alone = [each for each in groups if way(each) == "alone"]
+    alone = [each for each in alone if study.run_of(each) is study.run_of(group)] or alone
     return next((each for each in alone if method(each) == method(group)), alone[0] if alone else None)
 
 
 def table_rows(study: Study, groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    return [row_of(group, baseline(group, groups), split=study.best_split(group)) for group in groups]
+    return [row_of(group, baseline(study, group, groups), split=study.best_split(group)) for group in groups]
 
 
 def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
