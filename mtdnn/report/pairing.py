@@ -21,16 +21,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Own:
-    """What a run comes to: its systems' groups, and which system the others are measured against."""
+    """A run's trained groups: what its systems come to, and which of them the others are measured against."""
 
     run: Run
     groups: Sequence[Group]
-
-    @cached_property
-    def baseline(self) -> str | None:
-        """The first system that trains, by its name in the experiment."""
-        names = [*(each.system for each in self.run.planned), *(group.own_system for group in self.groups)]
-        return next(iter(names), None)
 
     @cached_property
     def last(self) -> list[Group]:
@@ -44,15 +38,15 @@ class Own:
     def stages(self, system: str, setting: Setting) -> list[str]:
         return [each.stage for each in self.run.planned if (each.system, each.setting) == (system, setting)]
 
-    def stands_for(self, setting: Setting) -> str | None:
-        """The system that others are measured against: the baseline, or the first that has a part in the task."""
+    def baseline(self, setting: Setting) -> str | None:
+        """The system that others are measured against: the first of the experiment that has a part in the task."""
         planned = [each.system for each in self.run.planned if each.setting == setting]
         there = planned or [group.own_system for group in self.last if group.setting == setting]
-        return self.baseline if self.baseline in there else next(iter(there), None)
+        return next(iter(there), None)
 
     def reference(self, setting: Setting) -> Group | None:
         """Its group; None where there is none yet."""
-        system = self.stands_for(setting)
+        system = self.baseline(setting)
         return next((each for each in self.last if (each.own_system, each.setting) == (system, setting)), None)
 
     def ready(self, group: Group) -> Group:
@@ -77,13 +71,13 @@ def against_baseline(study: Study) -> Compared:
     owns = owns_of(study)
     found, left_out = [], []
     for own, group in last_groups(owns):
-        home = owns[0] if group.own_system == own.stands_for(group.setting) else own
+        home = owns[0] if group.own_system == own.baseline(group.setting) else own
         other = home.reference(group.setting)
         if other is group or (other is None and home is not own):
             continue
         try:
             if other is None:
-                raise NoPairsError(f"{home.stands_for(group.setting)} has no result there yet")
+                raise NoPairsError(f"{home.baseline(group.setting)} has no result there yet")
             found.append(compare(home.ready(other), own.ready(group)))
         except NoPairsError as error:
             left_out.append(f"{group.system} on {group.place}: {error}")
