@@ -24,7 +24,7 @@ from benchmarks.contenders.ours import METHODS, trainer_of
 from benchmarks.measure import Contender, Row, timed
 from benchmarks.shapes import FACTS, LENGTHS, model_of, real_tokens, split_of, task
 from mtdnn.data.tokenize import TaskSplit
-from mtdnn.distributed import join_ranks
+from mtdnn.distributed import Ranks, joined_ranks
 from mtdnn.memory import peak_bytes, shown_bytes
 from mtdnn.train_plan import Step
 from mtdnn.trainer import Trainer
@@ -162,7 +162,14 @@ def printed(*call: str) -> str:
 def work_as_rank(shape: str, rows: int) -> None:
     """Take the same steps as one of the processes; the first prints the rate of all."""
     torch.set_num_threads(1)
-    ranks = join_ranks()
+    with joined_ranks() as ranks:
+        tokens_per_second = measured_rate(shape, rows, ranks)
+    if ranks.first:
+        print(tokens_per_second)
+
+
+def measured_rate(shape: str, rows: int, ranks: Ranks) -> float:
+    """Tokens a second of all processes together."""
     trainer = trainer_of(model_of(shape), [split_of(LAW, 50 * rows)], METHODS["smart"], rows=rows, ranks=ranks)
     planned = trainer.plan.epoch(0)[:STEPS]
     steps: list[Step] = list(trainer.made(planned))
@@ -174,8 +181,7 @@ def work_as_rank(shape: str, rows: int) -> None:
     ranks.wait()
     seconds = time.perf_counter() - started
     tokens = sum(int(trainer.plan.data[name].lengths[units].sum()) for each in planned[1:] for name, units in each)
-    if ranks.first:
-        print(tokens / seconds)
+    return tokens / seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

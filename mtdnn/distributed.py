@@ -5,7 +5,8 @@ objective may back-propagate several passes through one batch and a task's head 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,19 +85,25 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join_ranks() -> Ranks:
-    """The processes that ``torchrun`` started, or this one alone.
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """The processes that ``torchrun`` started, or this one alone; they part when the block ends well.
+
+    gloo's threads may hold a tensor of the last exchange while Python goes down, which aborts a process that had ended
+    well, and with it the others. After an exception the group is left as it is: to part could wait for the others.
 
     :raises ConfigError: when accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return ALONE
+        yield ALONE
+        return
     try:
         from accelerate import PartialState
     except ImportError:
         raise ConfigError("several processes need accelerate: pip install 'mtdnn[distributed]'") from None
     state = PartialState(cpu=not torch.cuda.is_available())
-    return Ranks(state.process_index, state.num_processes)
+    yield Ranks(state.process_index, state.num_processes)
+    state.destroy_process_group()
 
 
 def own_device() -> torch.device:

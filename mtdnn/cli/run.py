@@ -40,7 +40,7 @@ def run(
     from mtdnn.cli.show import print_plan, print_results
     from mtdnn.cli.terminal import open_log
     from mtdnn.config import find_experiment, load_experiment
-    from mtdnn.distributed import join_ranks
+    from mtdnn.distributed import joined_ranks
     from mtdnn.errors import ConfigError
     from mtdnn.experiment import Experiment
     from mtdnn.plan import choose
@@ -48,28 +48,28 @@ def run(
 
     config = load_experiment(find_experiment(experiment), overrides=with_bad_rows(overrides, bad_rows))
     folder = out or Path("runs", config.name)
-    ranks = join_ranks()
     tasks = load_tasks(task_folder(task_defs))
-    job = Experiment(config, tasks, out=folder, data_dir=data_dir, ranks=ranks, allowed=allow, trackers=track)
-    chosen = choose(
-        job.cells,
-        only=only,
-        seeds=numbers("--seeds", seeds, int),
-        fractions=numbers("--fractions", fractions, float),
-    )
-    if plan:
-        print_plan(job, chosen, probe=probe)
-        return
-    open_log()
-    executor = executor_of(jobs, cluster, cluster_options, folder)
-    if not ranks.alone and not executor.alone:
-        raise ConfigError("several processes train each cell together; leave --jobs and --cluster out")
-    try:
-        job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
-    finally:
-        if ranks.first and job.worked_on is not None and (done := job.results()):
-            trained = sum(job.result(cell) is not None for cell in job.worked_on)
-            print_results(done, folder, trained=trained, of=len(job.worked_on))
+    with joined_ranks() as ranks:
+        job = Experiment(config, tasks, out=folder, data_dir=data_dir, ranks=ranks, allowed=allow, trackers=track)
+        chosen = choose(
+            job.cells,
+            only=only,
+            seeds=numbers("--seeds", seeds, int),
+            fractions=numbers("--fractions", fractions, float),
+        )
+        if plan:
+            print_plan(job, chosen, probe=probe)
+            return
+        open_log()
+        executor = executor_of(jobs, cluster, cluster_options, folder)
+        if not ranks.alone and not executor.alone:
+            raise ConfigError("several processes train each cell together; leave --jobs and --cluster out")
+        try:
+            job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
+        finally:
+            if ranks.first and job.worked_on is not None and (done := job.results()):
+                trained = sum(job.result(cell) is not None for cell in job.worked_on)
+                print_results(done, folder, trained=trained, of=len(job.worked_on))
 
 
 def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":

@@ -149,6 +149,13 @@ PROTECTIONS = (
         (f"{RANKS}a_signal_to_one_rank_ends_both_at_a_saved_step",),
     ),
     Mutation(
+        "distributed.py",
+        "state.destroy_process_group()",
+        "pass",
+        "P1: processes do not part before they end",
+        (f"{RANKS}processes_end_well_right_after_their_last_exchange",),
+    ),
+    Mutation(
         "cli/main.py",
         "sys.exit(error.exit_code)",
         "sys.exit(1)",

@@ -7,13 +7,11 @@ from pathlib import Path
 import torch
 from toy_training import toy_data, trainer_for
 
-from mtdnn.distributed import join_ranks
+from mtdnn.distributed import Ranks, joined_ranks
 
 
-def main(folder: Path, dtype: torch.dtype, out: Path) -> None:
+def train(ranks: Ranks, folder: Path, dtype: torch.dtype, out: Path) -> None:
     """Train without dropout on SMART and Bregman; the first process writes every step's losses and the metrics."""
-    torch.set_num_threads(1)
-    ranks = join_ranks()
     own = folder / f"of-{ranks.rank}"
     own.mkdir(parents=True)
     toy = toy_data(own, rows=16)
@@ -37,4 +35,6 @@ def main(folder: Path, dtype: torch.dtype, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), getattr(torch, sys.argv[2]), Path(sys.argv[3]))
+    torch.set_num_threads(1)
+    with joined_ranks() as joined:
+        train(joined, Path(sys.argv[1]), getattr(torch, sys.argv[2]), Path(sys.argv[3]))

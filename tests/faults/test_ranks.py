@@ -45,6 +45,16 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, dtype, bar, 
 
 
 @pytest.mark.fault("P1")
+def test_processes_end_well_right_after_their_last_exchange(tried, times):
+    launches = times(3, full=12)
+    for _ in range(launches):
+        process = torchrun("-m", "faults.parting", count=4, stderr=subprocess.PIPE)
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+    tried(4 * launches, "every process ended with 0")
+
+
+@pytest.mark.fault("P1")
 def test_a_killed_rank_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tmp_path, tried):
     folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
     arguments = ["-m", "mtdnn", "run", folder / "toy.yaml", "--task-defs", folder / "tasks", "--out", out]
