@@ -65,7 +65,8 @@ class MultiTaskModel(PreTrainedModel, Perturbable):
     def __init__(self, config: MultiTaskConfig):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
-        self.encoder: PreTrainedModel = AutoModel.from_config(inner, trust_remote_code=False)
+        dtype = torch.get_default_dtype()  # and not the one in which the encoder's file was saved
+        self.encoder: PreTrainedModel = AutoModel.from_config(inner, dtype=dtype, trust_remote_code=False)
         self.task_defs = {name: TaskDef.model_validate(definition) for name, definition in config.tasks.items()}
         if hasattr(self.encoder, "pooler"):
             self.encoder.pooler = None

@@ -43,6 +43,21 @@ def test_a_saved_model_comes_back_bit_by_bit(family, pool, tmp_path):
     assert (again / "config.json").read_bytes() == (tmp_path / "config.json").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_encoder_that_was_saved_in_half_precision_is_trained_in_float32(dtype, tmp_path):
+    encoder = AutoModel.from_config(toy_model().encoder.config).to(dtype)
+    encoder.save_pretrained(tmp_path / "encoder")
+    tiny_tokenizer().save_pretrained(tmp_path / "encoder")
+    model = MultiTaskModel.from_encoder(str(tmp_path / "encoder"), [NLI], pool="mean")
+    model.save_pretrained(tmp_path / "model")
+    for each in (model, model.with_tasks([NLI, STS], seed=1), load_model(tmp_path / "model")):
+        assert {weight.dtype for weight in each.parameters()} == {torch.float32}
+    weight = model.encoder.embeddings.word_embeddings.weight
+    assert torch.equal(weight, encoder.embeddings.word_embeddings.weight.float())
+    half = MultiTaskModel.from_pretrained(tmp_path / "model", dtype=dtype)
+    assert {weight.dtype for weight in half.parameters()} == {dtype}
+
+
 def test_transformers_auto_classes_know_the_format(tmp_path):
     toy_model().save_pretrained(tmp_path)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), MultiTaskConfig)
