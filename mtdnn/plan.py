@@ -85,7 +85,14 @@ def _cells_of(system: str, stage: StageConfig, seeds: Sequence[int], earlier: Se
                 fitting = [c for c in same if c.stage.kind == "joint" or c.tasks == tasks]
                 if stage.from_ is not None and not fitting:
                     raise ConfigError(f"systems.{system}: stage '{stage.name}' has no '{stage.from_}' for {tasks[0]}")
-                yield Cell(system, stage, tasks, fraction, seed, fitting[0] if fitting else None)
+                starts = [c for c in fitting if c.fraction == fraction] or fitting
+                if len(starts) > 1:
+                    there = ", ".join(f"{c.fraction:g}" for c in starts)
+                    raise ConfigError(
+                        f"systems.{system}: stage '{stage.name}' could start from any of the fractions {there} of "
+                        f"'{stage.from_}': give it fractions that '{stage.from_}' has"
+                    )
+                yield Cell(system, stage, tasks, fraction, seed, starts[0] if starts else None)
 
 
 def train_config(config: ExperimentConfig, cell: Cell) -> TrainConfig:

@@ -308,6 +308,17 @@ def test_what_would_end_a_later_cell_is_refused_before_the_first(tmp_path, monke
         experiment_at(tmp_path, overrides=[f"systems={{x: [{stages}]}}"]).run()
 
 
+def test_a_stage_after_fractions_starts_from_its_own(tmp_path):
+    write_toy_experiment(tmp_path)
+    first = "{name: a, kind: adapt, tasks: [nli], fractions: [1.0, 0.5, 0.25], save_model: true}"
+    second = "{name: b, kind: adapt, from: a, tasks: [nli], fractions: [0.25, 0.5]}"
+    cells = experiment_at(tmp_path, overrides=[f"systems={{x: [{first}, {second}]}}"]).cells
+    assert {(c.fraction, c.upstream.fraction) for c in cells if c.upstream} == {(0.25, 0.25), (0.5, 0.5)}
+    whole = "{name: b, kind: finetune, from: a, tasks: [nli]}"
+    with pytest.raises(ConfigError, match=r"'b' could start from any of the fractions 1, 0\.5, 0\.25 of 'a'"):
+        experiment_at(tmp_path, overrides=[f"systems={{x: [{first}, {whole}]}}"])
+
+
 def test_splits_and_fractions_that_are_not_there_are_refused_before_the_first_cell(tmp_path, monkeypatch):
     write_toy_experiment(tmp_path)
     path = tmp_path / "tasks/nli.yaml"
