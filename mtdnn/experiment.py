@@ -145,7 +145,7 @@ class Experiment:
         :raises RunError: after all that could be done, when a cell failed.
         """
         with alone(self.out) if self.ranks.first else nullcontext():
-            return self._run(executor or Here(), chosen, threads)
+            return self._run(executor or Here(goes_on=self.ranks.alone), chosen, threads)
 
     def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
         self.worked_on = pending = self.ready(chosen)
@@ -224,7 +224,8 @@ class Experiment:
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         by_path = {cell.path: cell for cell in self.cells}
         texts = [f"{path}: {error}{self.folder(by_path[path]).hint()}" for path, error in failed.items()]
-        texts += [f"{path}: not begun, for what it starts from failed" for path in waiting]
+        why = "what it starts from failed" if self.ranks.alone else "the processes that train together end together"
+        texts += [f"{path}: not begun, for {why}" for path in waiting]
         again = "" if all(getattr(error, "exit_code", 0) in LASTING for error in failed.values()) else AGAIN
         return f"{len(failed)} of {of} cells failed:\n{listed(texts)}{again}"
 

@@ -62,7 +62,7 @@ def shown_bytes(count: float) -> str:
 def memory_for(batches: Sequence[Batch], *, doing: str) -> Iterator[None]:
     """While entered, memory that is not there is a :class:`MemoryExceededError` that tells the batches.
 
-    What the failed work held is let go, so that other work can follow in the same process.
+    What the failed computation held is let go.
     """
     try:
         yield

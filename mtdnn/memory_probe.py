@@ -22,7 +22,7 @@ from mtdnn.experiment import Experiment
 from mtdnn.forecast import Rates, probed, rates_of
 from mtdnn.memory import forget_peak, free_bytes, memory_for, peak_bytes
 from mtdnn.optim import autocast_dtype
-from mtdnn.runner import SERVER, WorkerError, in_own_process
+from mtdnn.runner import SERVER, Children, WorkerError
 from mtdnn.step_profile import StepProfile, profile_of, typical_step
 from mtdnn.tasks import TaskRegistry
 from mtdnn.train_plan import Step
@@ -118,7 +118,7 @@ class Probe:
         receiver, sender = SERVER.Pipe(duplex=False)
         found, ending = Findings(), ""
         try:
-            in_own_process(replace(self, sender=sender))
+            Children().do(replace(self, sender=sender))
         except WorkerError as error:
             ending = str(error)
         while receiver.poll():

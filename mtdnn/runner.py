@@ -7,12 +7,15 @@ import logging
 import multiprocessing
 import signal
 import sys
+import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -38,9 +41,11 @@ class Executor(ABC):
     """Where work is done.
 
     :ivar alone: the work is done in this process, one piece at a time.
+    :ivar goes_on: after a failure, what does not need the failed work is done.
     """
 
     alone = False
+    goes_on = True
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -53,9 +58,15 @@ class Executor(ABC):
 
 
 class Here(Executor):
-    """In this process, at once."""
+    """In this process, at once.
+
+    :param goes_on: False where other processes do the same work and wait for this one's part of it.
+    """
 
     alone = True
+
+    def __init__(self, *, goes_on: bool = True):
+        self.goes_on = goes_on
 
     def submit(self, work: Work) -> Handle:
         future: Future[None] = Future()
@@ -63,6 +74,7 @@ class Here(Executor):
             work()
             future.set_result(None)
         except Exception as error:
+            forget_work(error)
             future.set_exception(error)
         return future
 
@@ -77,7 +89,7 @@ class Processes(Executor):
         if jobs < 1:
             raise ConfigError(f"--jobs must be at least 1, got {jobs}")
         self.pool = ThreadPoolExecutor(jobs)
-        self.processes: list[Any] = []
+        self.processes = Children()
         SERVER.set_forkserver_preload(["mtdnn.experiment"])
 
     @contextmanager
@@ -86,14 +98,13 @@ class Processes(Executor):
         try:
             yield
         except Interrupted:
-            for process in self.processes:
-                process.terminate()
+            self.processes.end()
             raise
         finally:
             self.pool.shutdown(cancel_futures=True)
 
     def submit(self, work: Work) -> Handle:
-        return self.pool.submit(in_own_process, work, self.processes)
+        return self.pool.submit(self.processes.do, work)
 
 
 class Cluster(Executor):
@@ -128,19 +139,39 @@ class WorkerError(RuntimeError):
             self.exit_code = status
 
 
-def in_own_process(work: Work, running: list[Any] | None = None) -> None:
-    """Do the work in a fresh process; WorkerError when it dies.
+class Children:
+    """Processes that several threads begin and wait for.
 
-    :param running: the processes at work, this one among them while it is.
+    multiprocessing asks after all children when it begins one; of two threads that read one child's status at the same
+    time, one would see it end with 255.
     """
-    process = SERVER.Process(target=run_or_exit, args=(work,))
-    process.start()
-    running = [] if running is None else running
-    running.append(process)
-    process.join()
-    running.remove(process)
-    if process.exitcode:
-        raise WorkerError(process.exitcode)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: list[Any] = []
+        self._ended = False
+
+    def do(self, work: Work) -> None:
+        """Do the work in a fresh process; WorkerError when it dies."""
+        process = SERVER.Process(target=run_or_exit, args=(work,))
+        with self._lock:
+            if self._ended:
+                return
+            process.start()
+            self._running.append(process)
+        wait([process.sentinel])
+        with self._lock:
+            process.join()
+            self._running.remove(process)
+        if process.exitcode:
+            raise WorkerError(process.exitcode)
+
+    def end(self) -> None:
+        """Tell those at work to save and end; no more are begun."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
 
 
 def run_or_exit(work: Work) -> None:
@@ -165,7 +196,7 @@ def run_graph(
 ) -> tuple[dict[Key, Exception], list[Key]]:
     """Do every piece after those that it needs; what fails stops only what needs it.
 
-    :returns: what failed and why, and what was not begun because of that.
+    :returns: what failed and why, and what was not begun because of that: all the rest where the executor ends at once.
     """
     sorter: TopologicalSorter[Key] = TopologicalSorter(needs)
     sorter.prepare()
@@ -183,6 +214,8 @@ def run_graph(
                 if error := error_of(running.pop(key)):
                     failed[key] = error
                     log.error("failed: %s: %s", key, error)
+                    if not executor.goes_on:
+                        return failed, [key for key in needs if key not in begun]
                 else:
                     sorter.done(key)
                     log.info("done: %s (%d of %d)", key, len(begun) - len(running) - len(failed), len(needs))
@@ -201,3 +234,11 @@ def error_of(handle: Handle) -> Exception | None:
     except Exception as error:
         return error
     return None
+
+
+def forget_work(error: BaseException) -> None:
+    """Let go of what the failed work held: its frames' variables, among them a model and its gradients."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__

@@ -1,7 +1,9 @@
 """Work that waits for other work: order, failures, processes, a cluster's executor."""
 
+import gc
 import os
 import signal
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +41,40 @@ def test_what_fails_stops_only_what_needs_it():
     assert {name: str(error) for name, error in failed.items()} == {"b": "b is broken"}
     assert waiting == ["d"]
     assert sorted(done) == ["a", "c", "e"]
+
+
+def test_where_other_processes_wait_for_this_one_a_failure_ends_all():
+    done = []
+    chain = {"a": [], "b": ["a"], "c": ["b"], "d": ["c"]}
+    failed, waiting = run_graph(chain, lambda name: partial(note, done, name, {"b"}), Here(goes_on=False))
+    assert (list(failed), waiting, done) == (["b"], ["c", "d"], ["a"])
+
+
+def test_work_that_failed_holds_nothing_while_other_work_is_done():
+    class Large:
+        pass
+
+    held = []
+
+    def work(name):
+        def fail(large):
+            held.append(weakref.ref(large))
+            try:
+                raise KeyError(name)
+            except KeyError as error:
+                raise ValueError(name) from error
+
+        def do():
+            if name == "a":
+                fail(Large())
+            gc.collect()
+            held.append(held[0]() is None)
+
+        return do
+
+    failed, _ = run_graph({"a": [], "b": []}, work, Here())
+    assert list(failed) == ["a"]
+    assert held[1:] == [True]
 
 
 def write_or_die(folder, name):

@@ -62,7 +62,7 @@ def run(
             return
         open_log()
         executor = executor_of(jobs, cluster, cluster_options, folder)
-        if not ranks.alone and not executor.alone:
+        if not ranks.alone and executor is not None:
             raise ConfigError("several processes train each cell together; leave --jobs and --cluster out")
         try:
             job.run(executor=executor, chosen=chosen, threads=threads_of(jobs))
@@ -72,15 +72,15 @@ def run(
                 print_results(done, folder, trained=trained, of=len(job.worked_on))
 
 
-def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor":
-    """Where the cells are trained."""
-    from mtdnn.runner import Cluster, Here, Processes
+def executor_of(jobs: int, cluster: str | None, options: list[str], folder: Path) -> "Executor | None":
+    """Where the cells are trained; None for this process."""
+    from mtdnn.runner import Cluster, Processes
     from mtdnn.yaml_files import parse_settings
 
     if cluster is not None:
         given = parse_settings(options, option="--cluster-option", example="timeout_min=240")
         return Cluster(cluster, folder=folder / "cluster", options=given)
-    return Here() if jobs == 1 else Processes(jobs)
+    return None if jobs == 1 else Processes(jobs)
 
 
 def threads_of(jobs: int) -> int | None:
