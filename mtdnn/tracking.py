@@ -1,5 +1,6 @@
 """TensorBoard events of a run, where TensorBoard is installed."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ class Events:
         if self.folder is None:
             yield
             return
+        while any(self.folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+            time.sleep(0.05)  # a reader takes the files in the order of their names, which have whole seconds
         with SummaryWriter(str(self.folder), purge_step=step) as self.writer:
             yield
         self.writer = None
