@@ -22,6 +22,7 @@ from mtdnn.files import alone, write_json_atomically, write_lines
 
 log = logging.getLogger(__name__)
 CHANGES = "changes.json"
+FIXED = ("stage.tasks", "train.freeze", "train.layer_decay", "train.optimizer.type")  # what half-done work depends on
 DIGEST = re.compile(r"[0-9a-f]{16,}")  # of what is too long to be told
 LOGS = ("log.txt", "error.txt")  # the last that is there is told
 
@@ -81,6 +82,11 @@ class CellFolder:
             raise ConfigError(
                 f"{self.path} holds work of another configuration: {'; '.join(map(str, refused))}. Give another "
                 f"--out, restore the configuration, delete that folder to do it again, or {allow}: {keys}"
+            )
+        if self.checkpoint.is_dir() and (fixed := [each for each in changed if each.is_one_of(FIXED)]):
+            raise ConfigError(
+                f"{self.path} is half done, and this cannot change in the middle of a training: "
+                f"{'; '.join(map(str, fixed))}. Restore the configuration, or delete that folder to begin anew"
             )
         if changed and self.done:
             told = "; ".join(map(str, changed))

@@ -169,6 +169,7 @@ class CellRun:
             "skipped": progress.skipped,
             "diagnostics": trainer.diagnostics.samples,
             "warnings": trainer.diagnostics.warned,
+            "precision": trainer.precision,
         }
         return evaluations, facts
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from mtdnn.errors import CheckpointError
 from mtdnn.files import UNREADABLE, flush, verify_manifest, write_json, write_manifest, writing
@@ -128,8 +129,25 @@ def optimizer_parts(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
 ) -> None:
+    """What an optimizer remembers of the weights; rates, decay and momenta stay as they were asked for.
+
+    :raises ValueError: when the weights are grouped in another way.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    own = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in own] != [group["params"] for group in groups]:
+        raise ValueError("the weights are grouped in another way")
+    optimizer.load_state_dict({"state": state, "param_groups": own})
+
+
+def restore_schedule(schedule: LambdaLR, state: Mapping[str, Any]) -> None:
+    """Where a schedule was; the rates there are those of its own full rates and steps."""
+    factors = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    rates = [float(base) * factor(state["last_epoch"]) for base, factor in factors]
+    own = {"base_lrs": schedule.base_lrs, "_last_lr": rates}
+    schedule.load_state_dict({**schedule.state_dict(), **state, **own})
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

@@ -1,5 +1,6 @@
 """What regularizers tell of themselves while they train, and what it means in words."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -20,16 +21,27 @@ class Diagnostics:
     def __init__(self, *, every: int | None, dtype: torch.dtype):
         self.every, self.dtype = every, dtype
         self.samples: list[dict[str, Any]] = []
+        self.pending: list[dict[str, Any]] = []
         self.warned: list[str] = []
 
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
 
     def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float) -> None:
-        """Keep what the regularizer ``name`` says of a batch whose task loss is ``loss``."""
+        """What the regularizer ``name`` says of a batch whose task loss is ``loss``; kept by :meth:`commit`."""
         if found:
             ratio = {"penalty/loss": found["penalty"] / loss} if loss > 0 and "penalty" in found else {}
-            self.samples.append({"regularizer": name, "step": step, "task": task, **found, **ratio})
+            finite = {key: value for key, value in {**found, **ratio}.items() if math.isfinite(value)}
+            self.pending.append({"regularizer": name, "step": step, "task": task, **finite})
+
+    def commit(self) -> None:
+        """The step was made."""
+        self.samples += self.pending
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget the step at hand."""
+        self.pending = []
 
     def means(self, *, since: int = 0) -> dict[str, dict[str, float]]:
         """The mean of each value by regularizer, over the samples from step ``since`` on."""

@@ -308,6 +308,7 @@ def chosen(kind: str, known: Mapping[str, Callable[..., T]], options: Mapping[st
 
 
 Precision = Literal["auto", "fp32", "bf16"]
+PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}  # what autocast is asked for
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:

@@ -121,6 +121,9 @@ class Plan:
 
     def order(self, epoch: int) -> Sequence[str]:
         """Whose each turn of an epoch is."""
+        return self._order(epoch, of=self.num_epochs())
+
+    def _order(self, epoch: int, *, of: int) -> Sequence[str]:
         num_batches = {
             task: count_batches(data, seed=f"{self.seed}/{task}/{epoch}/0", **self._batching)
             for task, data in self.data.items()
@@ -128,7 +131,7 @@ class Plan:
         return self.sampler.order(
             {task: -(-count // self.turn_size) for task, count in num_batches.items()},
             num_examples={task: len(data) for task, data in self.data.items()},
-            num_epochs=self.options.epochs,
+            num_epochs=of,
             seed=self.seed,
             epoch=epoch,
         )
@@ -142,10 +145,17 @@ class Plan:
 
     def steps_in(self, epoch: int) -> int:
         """Optimizer steps."""
-        return -(-len(self.order(epoch)) // (self.options.accumulate // self.turn_size)) * self.updates
+        return self._num_steps(self.order(epoch))
+
+    def _num_steps(self, order: Sequence[str]) -> int:
+        return -(-len(order) // (self.options.accumulate // self.turn_size)) * self.updates
 
     def num_epochs(self) -> int:
-        return max(-(-self.options.epochs // self.updates), -(-self.options.min_updates // self.steps_in(0)))
+        """As many as ``epochs`` and ``min_updates`` ask for, the first one's length taken for all."""
+        epochs = -(-self.options.epochs // self.updates)
+        if not self.options.min_updates:
+            return epochs
+        return max(epochs, -(-self.options.min_updates // self._num_steps(self._order(0, of=epochs))))
 
     def num_steps(self) -> int:
         return sum(self.steps_in(epoch) for epoch in range(self.num_epochs()))

@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from mtdnn.checkpoint import (
     Checkpoint,
+    Parts,
     load_checkpoint,
     load_latest,
     optimizer_parts,
     restore_optimizer,
+    restore_schedule,
     save_checkpoint,
 )
 from mtdnn.data.batch import Batch
@@ -30,14 +32,14 @@ from mtdnn.data.loading import StepBatches, in_order
 from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.distributed import ALONE, Ranks
-from mtdnn.errors import ConfigError, NonFiniteError
+from mtdnn.errors import CheckpointError, ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
 from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.loss_log import LossLog
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
-from mtdnn.optim import autocast_dtype, clip, freeze, make_optimizer, make_schedule
+from mtdnn.optim import PRECISIONS, autocast_dtype, clip, freeze, make_optimizer, make_schedule
 from mtdnn.passes import Pass
 from mtdnn.regularizers.base import Attached
 from mtdnn.rng import Rng
@@ -74,7 +76,7 @@ class Trainer:
 
     :param train: training split by task; the mapping's order is the turn order.
     :param validation: what selects the checkpoint; may be empty when ``select`` is ``last``.
-    :param folder: where checkpoints go; None for none.
+    :param folder: where checkpoints go; None for none, and the best weights are then kept in memory.
     :param events: where losses, diagnostics and validation metrics are shown while it trains.
     :param ranks: this process among those that train the model together.
     """
@@ -106,6 +108,7 @@ class Trainer:
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step, self.ranks = seed, pad_id, folder, on_step, ranks
         self.progress = Progress()
+        self.best: Parts = {}
         model.activation_checkpointing = options.activation_checkpointing
         if options.freeze is not None:
             freeze(model, options.freeze)
@@ -123,6 +126,11 @@ class Trainer:
         self.sites = list(dict.fromkeys(site for each in regularizers.values() for site in each.regularizer.sites))
         self.losses = LossLog([*train, *(f"{name} penalty" for name in regularizers)], ranks=ranks)
         self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.autocast or torch.float32)
+
+    @property
+    def precision(self) -> str:
+        """Of the training pass, a name of :data:`mtdnn.optim.PRECISIONS`."""
+        return next(name for name, dtype in PRECISIONS.items() if dtype == self.autocast)
 
     def run(self) -> Progress:
         """Train to the end (or to the end of patience) and leave the selected weights in the model.
@@ -153,7 +161,7 @@ class Trainer:
         self.model.train()
 
     def run_epoch(self, bar: Any) -> None:
-        started = time.monotonic()
+        began = started = time.monotonic()
         with closing(self.steps()) as steps:
             for step in steps:
                 before = self.progress.step
@@ -172,7 +180,8 @@ class Trainer:
                     self.save()
                 if stopped:
                     raise Interrupted(interruptions.received or signal.SIGTERM, self.stopped())
-        self.end_epoch(time.monotonic() - started)
+        self.progress.seconds += time.monotonic() - started
+        self.end_epoch(time.monotonic() - began)
 
     def stopped(self) -> str:
         return f"stopped at step {self.progress.step} of {self.num_steps}; the same command goes on from there"
@@ -203,6 +212,7 @@ class Trainer:
         except NonFiniteError as error:
             self.optimizer.zero_grad()
             self.losses.discard()
+            self.diagnostics.discard()
             if self.options.on_nan == "stop" or len(self.progress.skipped) >= self.options.max_skipped:
                 if self.progress.step == target - self.plan.updates:
                     self.save()
@@ -212,6 +222,7 @@ class Trainer:
             while self.progress.step < target:
                 self.count_step()
         self.losses.commit()
+        self.diagnostics.commit()
 
     def run_step(self, step: Step) -> None:
         """SMART's lines 5 to 11 for every micro-batch; an update after the objective's last term, or after each."""
@@ -272,10 +283,11 @@ class Trainer:
         """NonFiniteError that names the batches whose loss is not finite; all of the step's where only the norm is."""
         if torch.isfinite(norm):
             return
-        found = self.losses.not_finite()
-        values = [f"{each.name} is {float(each.value)}" for each in found] or [f"the gradient's norm is {float(norm)}"]
-        batches = [each.batch for each in found] or step.batches
-        rows = [f"task '{batch.task}', rows {', '.join(batch.uids)}" for batch in batches]
+        found = self.ranks.gather(
+            [(f"{each.name} is {float(each.value)}", told(each.batch)) for each in self.losses.not_finite()]
+        )
+        values = [value for value, _ in found] or [f"the gradient's norm is {float(norm)}"]
+        rows = [batch for _, batch in found] or self.ranks.gather([told(batch) for batch in step.batches])
         raise NonFiniteError(
             f"step {self.progress.step + 1}: {'; '.join(dict.fromkeys(values))}: {'; '.join(dict.fromkeys(rows))}. "
             "Earlier checkpoints are kept; lower the learning rate, check these rows, or say train.on_nan: skip"
@@ -320,13 +332,14 @@ class Trainer:
         self.losses.clear()
         progress.epoch_start = progress.step
         progress.epoch, progress.position = progress.epoch + 1, 0
-        progress.seconds += seconds
         if evaluations:
             score = first_metrics(evaluations)
             record["validation"] = {task: each.metrics for task, each in evaluations.items()}
             self.tell_validation(record)
             if progress.better(score):
                 progress.best_score, progress.best_step, progress.best_epoch = score, progress.step, progress.epoch
+                if self.folder is None:
+                    self.best = {name: copied(tensors) for name, tensors in self.weights().items()}
             log.info("epoch %d: validation %.4f", progress.epoch, score)
         progress.history.append(record)
         if progress.best_step == progress.step or self.options.save_every is None:
@@ -356,12 +369,14 @@ class Trainer:
         if teacher is None:
             yield
             return
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(teacher)
+        own = copied(self.model.state_dict())
         try:
+            with interruptions.later():
+                self.model.load_state_dict(teacher)
             yield
         finally:
-            self.model.load_state_dict(own)
+            with interruptions.later():
+                self.model.load_state_dict(own)
 
     def teacher_weights(self) -> Mapping[str, Tensor] | None:
         """The average that ``evaluate: teacher`` asks for; None where the student is evaluated."""
@@ -377,25 +392,27 @@ class Trainer:
     def select(self) -> None:
         """Put the weights into the model that ``select`` and ``evaluate`` ask for."""
         best = self.progress.best_step
-        if self.options.select == "best" and self.folder is not None and best not in (None, self.progress.step):
-            self.take_up(load_checkpoint(self.folder / f"step-{best:08d}"))
+        if self.options.select == "best" and best not in (None, self.progress.step):
+            self.take_up(self.best if self.folder is None else load_checkpoint(self.folder / f"step-{best:08d}").parts)
         if (teacher := self.teacher_weights()) is not None:
             self.model.load_state_dict(teacher)
 
-    def take_up(self, checkpoint: Checkpoint) -> None:
-        """The model's and the regularizers' tensors of a checkpoint."""
-        self.model.load_state_dict(checkpoint.parts["model"])
+    def weights(self) -> Parts:
+        """The model's and the regularizers' tensors."""
+        kept = {f"regularizer-{name}": each.regularizer.state_dict() for name, each in self.regularizers.items()}
+        return {"model": self.model.state_dict(), **{name: tensors for name, tensors in kept.items() if tensors}}
+
+    def take_up(self, parts: Parts) -> None:
+        """What :meth:`weights` gave."""
+        self.model.load_state_dict(parts["model"])
         for name, attached in self.regularizers.items():
-            attached.regularizer.load_state_dict(checkpoint.parts.get(f"regularizer-{name}", {}))
+            attached.regularizer.load_state_dict(parts.get(f"regularizer-{name}", {}))
 
     def save(self) -> None:
         if self.folder is None or not self.ranks.first:
             return
         tensors, groups = optimizer_parts(self.optimizer)
-        parts = {"model": self.model.state_dict(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
-        for name, attached in self.regularizers.items():
-            if kept := attached.regularizer.state_dict():
-                parts[f"regularizer-{name}"] = kept
+        parts = {**self.weights(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
         schedule = {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"}
         state = {
             "progress": vars(self.progress),
@@ -403,6 +420,7 @@ class Trainer:
             "schedule": schedule,
             "losses": self.losses.state(),
             "diagnostics": self.diagnostics.state(),
+            "precision": self.precision,
         }
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
 
@@ -411,11 +429,29 @@ class Trainer:
         found = load_latest(self.folder) if self.folder is not None else None
         if found is None:
             return
-        self.progress = Progress(**found.state["progress"])
-        self.take_up(found)
-        restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
-        self.schedule.load_state_dict({**self.schedule.state_dict(), **found.state["schedule"]})
-        self.losses.take_up(found.state["losses"])
+        try:
+            self.take_up(found.parts)
+            restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
+            self.losses.take_up(found.state["losses"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.folder}: step {found.step} cannot be gone on from with another model, optimizer, freezing or "
+                f"regularizers ({str(error)[:300]}): restore the configuration, or delete that folder to begin anew"
+            ) from error
+        restore_schedule(self.schedule, found.state["schedule"])
         torch.set_rng_state(found.parts["random"]["torch"])
         self.diagnostics.take_up(found.state["diagnostics"])
+        self.progress = Progress(**found.state["progress"])
+        if self.options.precision == "auto":
+            self.autocast = PRECISIONS[found.state.get("precision", self.precision)]
+            self.diagnostics.dtype = self.autocast or torch.float32
         log.info("going on from step %d of %d", self.progress.step, self.num_steps)
+
+
+def told(batch: Batch) -> str:
+    """Its task and its rows, for a message."""
+    return f"task '{batch.task}', rows {', '.join(batch.uids)}"
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in tensors.items()}

@@ -1,5 +1,7 @@
 """How a stage's methods are put together, and what the trainer does with their terms."""
 
+import math
+
 import pytest
 import torch
 from support import toy_batch, toy_model
@@ -97,6 +99,7 @@ def test_diagnostics_say_in_words_that_the_papers_radius_does_nothing():
     assert found["delta_inf"] == pytest.approx(1e-5)
     assert found["dropout_floor"] == 0
     diagnostics.note("smart", found, step=0, task="nli", loss=1.0)
+    diagnostics.commit()
     (text,) = diagnostics.new_warnings(since=0)
     assert text.startswith("smart does nothing measurable: its penalty is ")
     assert diagnostics.new_warnings(since=0) == []
@@ -120,13 +123,17 @@ def test_diagnostics_say_that_dropout_alone_makes_the_penalty():
     found = regularizer.diagnose(model, batch, clean, RNG)
     assert "gain" not in found
     diagnostics.note("rapt", found, step=0, task="nli", loss=1.0)
+    diagnostics.commit()
     (text,) = diagnostics.new_warnings(since=0)
     assert "is mostly dropout" in text
 
 
 def test_diagnostics_survive_a_checkpoint():
     first, second = (Diagnostics(every=5, dtype=torch.float32) for _ in range(2))
-    first.note("smart", {"penalty": 1e-9, "gain": 1.0}, step=0, task="nli", loss=1.0)
+    first.note("smart", {"penalty": 1e-9, "gain": 1.0, "delta_inf": math.inf}, step=0, task="nli", loss=1.0)
+    first.commit()
+    first.note("smart", {"penalty": 1.0}, step=0, task="nli", loss=1.0)
+    first.discard()
     assert len(first.new_warnings(since=0)) == 2
     second.take_up(first.state())
     assert second.means() == first.means() == {"smart": {"penalty": 1e-9, "gain": 1.0, "penalty/loss": 1e-9}}

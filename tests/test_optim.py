@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import LAYERED, NLI, toy_batch, toy_model
 
-from mtdnn.checkpoint import optimizer_parts, restore_optimizer
+from mtdnn.checkpoint import optimizer_parts, restore_optimizer, restore_schedule
 from mtdnn.errors import ConfigError
 from mtdnn.optim import (
     OPTIMIZERS,
@@ -304,9 +304,33 @@ def test_a_run_that_goes_on_from_its_saved_state_ends_with_the_same_weights(name
     again.load_state_dict(half, strict=False)
     optimizer, scheduled = start(again)
     restore_optimizer(optimizer, tensors, groups)
-    scheduled.load_state_dict({**scheduled.state_dict(), **kept})
+    restore_schedule(scheduled, kept)
     take_steps(again, optimizer, 2, schedule=scheduled)
     assert same(weights_of(again), weights_of(whole))
+
+
+def test_what_goes_on_keeps_the_rates_and_the_decay_that_are_asked_for_now():
+    def start(**options):
+        optimizer = make_optimizer(small_model(), **{**RATES, **options})
+        return optimizer, make_schedule(optimizer, num_steps=4, warmup=0.0)
+
+    optimizer, schedule = start()
+    optimizer.step(), schedule.step()
+    tensors, groups = optimizer_parts(optimizer)
+    lower, lower_schedule = start(learning_rate=RATES["learning_rate"] / 10, weight_decay=0.5)
+    restore_optimizer(lower, tensors, groups)
+    restore_schedule(lower_schedule, schedule.state_dict())
+    assert [group["lr"] for group in lower.param_groups] == pytest.approx([RATES["learning_rate"] / 10 * 3 / 4] * 2)
+    assert lower_schedule.get_last_lr() == [group["lr"] for group in lower.param_groups]
+    assert [group["weight_decay"] for group in lower.param_groups] == [0.5, 0.0]
+    lower.step(), lower_schedule.step()
+    assert lower.param_groups[0]["lr"] == pytest.approx(RATES["learning_rate"] / 10 * 2 / 4)
+
+
+def test_an_optimizer_whose_weights_are_grouped_in_another_way_is_refused():
+    tensors, groups = optimizer_parts(make_optimizer(small_model(), **RATES))
+    with pytest.raises(ValueError, match="grouped in another way"):
+        restore_optimizer(make_optimizer(small_model(), **RATES, layer_decay=0.5), tensors, groups)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The loop: what it optimises, how it resumes, when it stops."""
 
 import math
+import os
+import signal
 import sys
+from dataclasses import replace
 
 import cold_reader
 import pytest
@@ -9,7 +12,9 @@ import torch
 from toy_training import NAMES, toy_data, trainer_for
 
 from mtdnn.checkpoint import list_checkpoints, load_checkpoint
-from mtdnn.errors import NonFiniteError
+from mtdnn.distributed import Ranks
+from mtdnn.errors import CheckpointError, NonFiniteError
+from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
 from mtdnn.objectives.pgd import Pgd
@@ -17,6 +22,7 @@ from mtdnn.objectives.r_drop import RDrop
 from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
 from mtdnn.regularizers.base import Attached
 from mtdnn.regularizers.smart import Smart
+from mtdnn.samplers.round_robin import RoundRobin
 from mtdnn.tracking import Events
 from mtdnn.train_plan import Step
 
@@ -43,18 +49,24 @@ class CutError(Exception):
     """Stands for the end of the process."""
 
 
+def cut_at(last):
+    """What ends a run after a step."""
+
+    def stop(step):
+        if step == last:
+            raise CutError
+
+    return stop
+
+
 def test_a_run_that_was_cut_off_ends_with_the_same_weights_bit_for_bit(toy, tmp_path):
     """At one step and with one set of options; ``tests/faults/test_stops.py`` has all."""
     cut, options = 7, {"accumulate": 2, "save_every": 3}
     whole = trainer_for(toy, tmp_path / "whole", **options)
     whole.run()
 
-    def stop(step):
-        if step == cut:
-            raise CutError
-
     with pytest.raises(CutError):
-        trainer_for(toy, tmp_path / "cut", on_step=stop, **options).run()
+        trainer_for(toy, tmp_path / "cut", on_step=cut_at(cut), **options).run()
     again = trainer_for(toy, tmp_path / "cut", **options)
     again.run()
     assert again.progress.step == whole.progress.step
@@ -79,12 +91,8 @@ def test_tensorboard_shows_losses_diagnostics_and_validation_once_a_step_after_a
     whole = trainer_for(toy, events=Events(tmp_path / "whole"), **options)
     history = whole.run().history
 
-    def stop(step):
-        if step == 24:
-            raise CutError
-
     with pytest.raises(CutError):
-        trainer_for(toy, tmp_path / "saved", events=Events(tmp_path / "cut"), on_step=stop, **options).run()
+        trainer_for(toy, tmp_path / "saved", events=Events(tmp_path / "cut"), on_step=cut_at(24), **options).run()
     trainer_for(toy, tmp_path / "saved", events=Events(tmp_path / "cut"), **options).run()
     shown = scalars_in(tmp_path / "whole")
     assert scalars_in(tmp_path / "cut") == shown
@@ -210,6 +218,101 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy)
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
 
 
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_penalty_that_is_not_finite_where_diagnostics_are_due_leaves_none_of_them(toy, tmp_path, on_nan, monkeypatch):
+    trainer = trainer_for(toy, tmp_path, tasks=["sts"], epochs=1, on_nan=on_nan, diagnose_every=1, select="last")
+    penalty = Smart.penalty
+    monkeypatch.setattr(
+        Smart, "penalty", lambda *given: penalty(*given) * (math.nan if trainer.progress.step == 2 else 1)
+    )
+    if on_nan == "stop":
+        with pytest.raises(NonFiniteError, match="step 3: smart penalty is nan"):
+            trainer.run()
+        trainer = trainer_for(toy, tmp_path, tasks=["sts"], epochs=1, select="last")
+        trainer.begin(), trainer.resume()
+        assert trainer.progress.step == 2
+    else:
+        trainer.run()
+        assert [each["step"] for each in trainer.progress.skipped] == [3]
+    assert 2 not in {sample["step"] for sample in trainer.diagnostics.samples}
+    assert {0, 1} <= {sample["step"] for sample in trainer.diagnostics.samples}
+
+
+def test_rows_that_are_not_finite_in_another_process_are_named(toy):
+    class Second(Ranks):
+        """The other process of two, as the second one sees it."""
+
+        def gather(self, items):
+            return [("sts is nan", "task 'sts', rows train7"), *items]
+
+    trainer = trainer_for(toy, tasks=["sts"])
+    trainer.ranks = Second()
+    with pytest.raises(NonFiniteError, match=r"step 1: sts is nan: task 'sts', rows train7\. Earlier"):
+        trainer.check_finite(torch.tensor(math.nan), next(trainer.steps()))
+
+
+def test_a_run_goes_on_with_the_learning_rate_and_the_decay_that_are_asked_for_now(toy, tmp_path):
+    options = {"tasks": ["nli"], "epochs": 1, "save_every": 2, "select": "last", "schedule": {"type": "constant"}}
+    with pytest.raises(CutError):
+        trainer_for(toy, tmp_path, on_step=cut_at(3), warmup=0.0, **options).run()
+    again = trainer_for(toy, tmp_path, warmup=0.0, **{**options, "learning_rate": 1e-5, "weight_decay": 0.5})
+    again.begin(), again.resume()
+    assert again.progress.step == 2
+    assert again.schedule.get_last_lr() == [1e-5, 1e-5]
+    assert [(group["lr"], group["weight_decay"]) for group in again.optimizer.param_groups] == [(1e-5, 0.5), (1e-5, 0)]
+
+
+@pytest.mark.parametrize("other", [{"freeze": "layer:1"}, {"layer_decay": 0.5}, {"tasks": ["nli", "sts"]}])
+def test_a_checkpoint_of_another_training_is_refused_with_the_remedy(toy, tmp_path, other):
+    trainer_for(toy, tmp_path, tasks=["nli"], epochs=1, select="last", save_every=2).run()
+    with pytest.raises(CheckpointError, match=r"step 6 cannot be gone on from .* delete that folder to begin anew"):
+        trainer_for(toy, tmp_path, **{"tasks": ["nli"], "epochs": 2, "select": "last", **other}).run()
+
+
+def test_a_run_keeps_its_precision_on_other_hardware_unless_one_is_asked_for(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mtdnn.optim.has_fast_bf16", lambda device: True)
+    options = {"tasks": ["nli"], "epochs": 1, "select": "last", "regularizers": {}, "save_every": 2}
+    assert trainer_for(toy, tmp_path, **options).precision == "bf16"
+    trainer_for(toy, tmp_path, **options).run()
+    monkeypatch.setattr("mtdnn.optim.has_fast_bf16", lambda device: False)
+    found = {}
+    for precision in ("auto", "fp32"):
+        trainer = trainer_for(toy, tmp_path, precision=precision, **options)
+        assert trainer.precision == "fp32"
+        trainer.resume()
+        found[precision] = (trainer.precision, trainer.autocast, trainer.diagnostics.dtype)
+    assert found == {"auto": ("bf16", torch.bfloat16, torch.bfloat16), "fp32": ("fp32", None, torch.float32)}
+
+
+def test_a_signal_while_the_teacher_is_judged_saves_the_student(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(interruptions, "received", None)
+    trainer = trainer_for(toy, tmp_path, tasks=["nli"], epochs=2, evaluate="teacher", save_every=None)
+    put, student = trainer.model.load_state_dict, {}
+
+    def put_and_signal(weights):
+        student.update({name: value.clone() for name, value in trainer.model.state_dict().items()})
+        trainer.model.load_state_dict = put
+        os.kill(os.getpid(), signal.SIGTERM)
+        return put(weights)
+
+    trainer.model.load_state_dict = put_and_signal
+    with interruptions.caught(), pytest.raises(Interrupted):
+        trainer.run()
+    first, *_ = reversed(list_checkpoints(tmp_path))
+    saved = load_checkpoint(first[1]).parts["model"]
+    assert all(torch.equal(saved[name], student[name]) for name in student)
+
+
+def test_without_a_folder_the_best_weights_are_taken_too(toy, tmp_path, monkeypatch):
+    scores = iter([1.0, 2.0, 0.0] * 2)
+    monkeypatch.setattr("mtdnn.trainer.first_metrics", lambda found: next(scores))
+    kept, ours = (trainer_for(toy, folder, tasks=["nli"], epochs=3) for folder in (tmp_path, None))
+    for each in (kept, ours):
+        assert each.run().best_epoch == 2
+    theirs = ours.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in kept.model.state_dict().items())
+
+
 def test_patience_ends_the_run_and_the_best_weights_are_taken(toy, tmp_path):
     trainer = trainer_for(toy, tmp_path, regularizers={}, epochs=8, patience=1, learning_rate=1e-9)
     progress = trainer.run()
@@ -217,6 +320,21 @@ def test_patience_ends_the_run_and_the_best_weights_are_taken(toy, tmp_path):
     best = [each["validation"] for each in progress.history if each["epoch"] == progress.best_epoch]
     scores = {name: each.metrics for name, each in trainer.validate().items()}
     assert best == [scores]
+
+
+def test_a_sampler_is_told_of_the_epochs_that_there_will_be(toy):
+    class Told(RoundRobin):
+        def order(self, num_batches, *, num_epochs, epoch, **rest):
+            epochs.append((epoch, num_epochs))
+            return super().order(num_batches, num_epochs=num_epochs, epoch=epoch, **rest)
+
+    for objective, options, expected in ((None, {"min_updates": 20}, 4), (FreeAt(num_steps=2), {"epochs": 4}, 2)):
+        trainer = trainer_for(toy, tasks=["nli"], objective=objective, **{"epochs": 1, **options})
+        epochs, plan = [], replace(trainer.plan, sampler=Told())
+        for epoch in range(trainer.num_epochs):
+            plan.epoch(epoch)
+        assert {(epoch, expected) for epoch in range(expected)} <= set(epochs)
+        assert {count for epoch, count in epochs if epoch} == {expected}
 
 
 def test_min_updates_raise_the_number_of_epochs(toy):
