@@ -17,6 +17,7 @@ from mtdnn.activation_checkpointing import recomputing
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs
 from mtdnn.dropout import DropoutTape
+from mtdnn.errors import ConfigError
 from mtdnn.last_layer import can_be_shortened, first_token_alone
 from mtdnn.rng import Rng
 
@@ -139,10 +140,19 @@ class Perturbable(nn.Module):
     @contextmanager
     def _running(self, shortened: bool, tape: DropoutTape | None) -> Iterator[None]:
         """While entered, the encoder runs as the options and the pass say."""
-        as_a_whole = (getattr(module, "gradient_checkpointing", False) for module in self.encoder.modules())
-        if tape is not None and (self.activation_checkpointing or any(as_a_whole)):
+        as_a_whole = any(getattr(module, "gradient_checkpointing", False) for module in self.encoder.modules())
+        if tape is not None and (self.activation_checkpointing or as_a_whole):
             tape.recomputes_from = math.inf  # layers that run again keep nothing that could be left out
         reading = partial(self._reading, shortened)
         recomputed = recomputing(self.encoder, tape, reading) if self.activation_checkpointing else nullcontext()
+        if as_a_whole and tape is not None and self.training and drops(self.encoder):
+            raise ConfigError(
+                "transformers' gradient checkpointing draws other dropout masks when a layer runs again: leave it off "
+                "and set activation_checkpointing = True on the model that the regularizers see"
+            )
         with reading(), recomputed:
             yield
+
+
+def drops(encoder: nn.Module) -> bool:
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in encoder.modules())

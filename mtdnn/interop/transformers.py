@@ -8,13 +8,18 @@
 Shape suffixes: U = units (rows), N = rows, T = tokens.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
@@ -23,7 +28,9 @@ from mtdnn.passes import Perturbable
 from mtdnn.regularizers.base import Regularizer
 from mtdnn.rng import Rng
 
+log = logging.getLogger(__name__)
 UID = "uid"
+RUN_AGAIN = ("activation_checkpointing", "gradient_checkpointing")  # transformers' new name, and the old one
 Logits = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
 
 
@@ -88,8 +95,12 @@ class LogitsModel(Perturbable):
 class RegularizedTrainer(Trainer):
     """``transformers.Trainer`` with our regularizers beside the task's loss; a column ``uid`` goes to :func:`as_batch`.
 
+    ``bf16`` and ``fp16`` leave the passes that ask for float32 in float32; ``activation_checkpointing`` runs layers
+    again with the dropout masks of their first run; a teacher's weights are in the checkpoints.
+
     :param regularizers: by name; the loss is the mean over the batch plus their penalties.
     :param logits: as for :class:`LogitsModel`.
+    :raises ConfigError: where the Trainer would use several processes or GPUs, or another loss.
     """
 
     def __init__(
@@ -101,13 +112,50 @@ class RegularizedTrainer(Trainer):
         **kwargs: Any,
     ):
         super().__init__(model, *args, **kwargs)
-        if self.args.world_size > 1:
-            raise ConfigError(f"RegularizedTrainer runs in one process, here there are {self.args.world_size}")
+        self._check_arguments()
         self.model_accepts_loss_kwargs = False  # so that the Trainer divides by the accumulated batches itself
         self._micro = (-1, 0)
         self.regularizers = regularizers
         self.passes = LogitsModel(model, logits=logits)
+        for name in RUN_AGAIN:
+            self.passes.activation_checkpointing |= bool(getattr(self.args, name, False))
+            setattr(self.args, name, False)
+        self.resumed_from: Path | None = None
+        self._forward = model.forward
         self.add_callback(_Follow(self))
+
+    def _check_arguments(self) -> None:
+        if self.args.world_size > 1:
+            raise ConfigError(f"RegularizedTrainer runs in one process, here there are {self.args.world_size}")
+        if self.args.n_gpu > 1:
+            raise ConfigError(
+                f"RegularizedTrainer uses one GPU, here there are {self.args.n_gpu}: CUDA_VISIBLE_DEVICES=0"
+            )
+        if self.args.label_smoothing_factor or self.compute_loss_func is not None:
+            raise ConfigError(
+                "RegularizedTrainer's loss is the task's own: no label_smoothing_factor, compute_loss_func"
+            )
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's own."""
+        found = get_last_checkpoint(str(self.args.output_dir)) if resume_from_checkpoint is True else None
+        where = found or resume_from_checkpoint
+        self.resumed_from = Path(where) if isinstance(where, str) else None
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    @contextmanager
+    def _own_precision(self) -> Iterator[None]:
+        """While entered, autocast is around the computation; the Trainer's is inside ``forward``, whatever is asked."""
+        model = self.passes.model
+        wrapped = vars(model).get("forward")
+        model.forward = self._forward  # type: ignore[method-assign]
+        try:
+            with self.accelerator.autocast():
+                yield
+        finally:
+            del model.forward
+            if wrapped is not None:
+                model.forward = wrapped
 
     def compute_loss(
         self,
@@ -119,12 +167,13 @@ class RegularizedTrainer(Trainer):
         batch = as_batch(inputs)
         rng = self._rng()
         sites = [site for each in self.regularizers.values() for site in each.sites] if model.training else []
-        clean = self.passes.run(batch, rng=rng, sites=sites)
-        loss = self.passes.loss(clean.logits, batch).mean()
-        if model.training:
-            loss = loss + sum(
-                each.penalty(self.passes, batch, clean, rng.at(name)) for name, each in self.regularizers.items()
-            )
+        with self._own_precision():
+            clean = self.passes.run(batch, rng=rng, sites=sites)
+            loss = self.passes.loss(clean.logits, batch).mean()
+            if model.training:
+                loss = loss + sum(
+                    each.penalty(self.passes, batch, clean, rng.at(name)) for name, each in self.regularizers.items()
+                )
         return (loss, {"loss": loss, "logits": clean.logits}) if return_outputs else loss
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -140,7 +189,7 @@ class RegularizedTrainer(Trainer):
 
 
 class _Follow(TrainerCallback):
-    """Tells the regularizers when training begins and when a step was made."""
+    """Tells the regularizers when training begins and when a step was made; keeps what they need to go on."""
 
     def __init__(self, trainer: RegularizedTrainer):
         self._trainer = trainer
@@ -150,7 +199,32 @@ class _Follow(TrainerCallback):
     ) -> None:
         for each in self._trainer.regularizers.values():
             each.begin(self._trainer.passes, num_steps=state.max_steps)
+        if self._trainer.resumed_from is not None:
+            self._take_up(self._trainer.resumed_from)
+
+    def _take_up(self, folder: Path) -> None:
+        for name, each in self._trainer.regularizers.items():
+            file = kept(folder, name)
+            if file.is_file():
+                each.load_state_dict(load_file(file))
+            elif each.state_dict():
+                log.warning("%s is not there: '%s' begins anew, from the weights of this checkpoint", file, name)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        for name, each in self._trainer.regularizers.items():
+            if folder.is_dir() and (tensors := each.state_dict()):
+                copies = {
+                    key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    for key, value in tensors.items()
+                }
+                save_file(copies, kept(folder, name))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         for each in self._trainer.regularizers.values():
             each.after_step(self._trainer.passes, step=state.global_step)
+
+
+def kept(folder: Path, name: str) -> Path:
+    """Where a checkpoint of the Trainer holds what the regularizer ``name`` needs to go on."""
+    return folder / f"regularizer-{name}.safetensors"

@@ -1,6 +1,7 @@
 """Regularizers on stock models: the same numbers as on ours, and inside the HF Trainer."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from mtdnn.data.sources import find_source
 from mtdnn.data.tokenize import load_split
 from mtdnn.errors import ConfigError
 from mtdnn.heads.base import build_head
-from mtdnn.interop.transformers import LogitsModel, RegularizedTrainer, as_batch
+from mtdnn.interop.transformers import RUN_AGAIN, LogitsModel, RegularizedTrainer, as_batch
 from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.objectives.standard import Standard
 from mtdnn.regularizers.base import Attached
@@ -87,9 +88,9 @@ def losses_of(trainer):
 
 
 def arguments(folder, **options):
-    given = {"per_device_train_batch_size": 8, "max_steps": 3, "logging_steps": 1, "seed": 5, **options}
-    quiet = {"report_to": [], "save_strategy": "no", "disable_tqdm": True, "use_cpu": True}
-    return TrainingArguments(output_dir=str(folder), **given, **quiet)
+    given = {"per_device_train_batch_size": 8, "max_steps": 3, "logging_steps": 1, "seed": 5, "save_strategy": "no"}
+    quiet = {"report_to": [], "disable_tqdm": True, "use_cpu": True}
+    return TrainingArguments(output_dir=str(folder), **{**given, **options}, **quiet)
 
 
 def trainer_with(folder, regularizers, model=None, **options):
@@ -247,6 +248,85 @@ def test_accumulated_batches_are_averaged(tmp_path):
         for size in (8, 24)
     )
     assert small == pytest.approx(large, rel=1e-5)
+
+
+def test_in_half_precision_the_passes_that_ask_for_float32_have_it(tmp_path, monkeypatch):
+    resume, seen = LogitsModel.resume, []
+
+    def noted(self, batch, clean, **options):
+        with layer_dtypes(self) as found:
+            logits = resume(self, batch, clean, **options)
+        seen.append((clean.autocast, options.get("dtype"), found[-1]))
+        return logits
+
+    monkeypatch.setattr(LogitsModel, "resume", noted)
+    trainer = trainer_with(tmp_path, {"smart": Smart(), "bregman": Bregman()}, bf16=True, max_steps=1)
+    forward = trainer.model.forward
+    trainer.train()
+    assert set(seen) == {(True, torch.float32, torch.float32), (True, None, torch.bfloat16)}
+    trainer.evaluate(rows())
+    trainer.train()
+    assert set(seen) == {(True, torch.float32, torch.float32), (True, None, torch.bfloat16)}
+    assert trainer.passes.model.forward != forward  # the Trainer's own, outside our computation
+
+
+@contextmanager
+def layer_dtypes(model):
+    """What the last layer puts out while entered."""
+    found = []
+    layer = model.encoder.encoder.layer[-1].intermediate.dense
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: found.append(output.dtype))
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def test_a_run_of_the_trainer_goes_on_with_the_teacher_that_it_had(tmp_path, caplog):
+    def trained(folder, resume=None, **options):
+        bregman = Bregman(momentum=0.9)
+        trainer = trainer_with(folder, {"bregman": bregman}, learning_rate=1e-2, max_steps=4, **options)
+        trainer.train(resume_from_checkpoint=resume)
+        return [*trainer.model.state_dict().values(), *bregman.teacher.state_dict().values()]
+
+    whole = trained(tmp_path / "a", save_strategy="steps", save_steps=2)
+    (tmp_path / "a/checkpoint-4").rename(tmp_path / "later")
+    for folder, resume in ((tmp_path / "b", str(tmp_path / "a/checkpoint-2")), (tmp_path / "a", True)):
+        assert all(torch.equal(a, b) for a, b in zip(trained(folder, resume), whole, strict=True))
+    assert "begins anew" not in caplog.text
+    (tmp_path / "a/checkpoint-2/regularizer-bregman.safetensors").unlink()
+    assert not all(torch.equal(a, b) for a, b in zip(trained(tmp_path / "a", True), whole, strict=True))
+    assert "'bregman' begins anew, from the weights of this checkpoint" in caplog.text
+
+
+def test_layers_that_run_again_in_the_trainer_have_their_first_masks(tmp_path):
+    name = next(each for each in RUN_AGAIN if hasattr(TrainingArguments, each))
+    plain, again = (trainer_with(tmp_path, {"smart": Smart()}, **{name: each}) for each in (False, True))
+    assert again.passes.activation_checkpointing
+    assert losses_of(plain) == losses_of(again)
+    model = stock().train()
+    getattr(model, f"{name}_enable")()
+    inputs = {"input_ids": torch.ones(2, 3, dtype=torch.long), "labels": torch.tensor([0, 1])}
+    with pytest.raises(ConfigError, match="activation_checkpointing = True"):
+        LogitsModel(model).run(as_batch(inputs), rng=RNG)
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "message"),
+    [
+        ({"label_smoothing_factor": 0.1}, {}, "no label_smoothing_factor"),
+        ({}, {"compute_loss_func": len}, "no label_smoothing_factor, compute_loss_func"),
+    ],
+)
+def test_another_loss_is_refused_instead_of_ignored(tmp_path, options, given, message):
+    with pytest.raises(ConfigError, match=message):
+        RegularizedTrainer(stock(), arguments(tmp_path, **options), regularizers={}, **given)
+
+
+def test_several_gpus_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
+    with pytest.raises(ConfigError, match="uses one GPU, here there are 2"):
+        RegularizedTrainer(stock(), arguments(tmp_path), regularizers={})
 
 
 def test_a_loss_without_labels_is_refused():
