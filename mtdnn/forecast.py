@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 
 from mtdnn.data.batch import sorted_batches
 from mtdnn.data.tokenize import Positions, TaskSplit
@@ -167,4 +168,6 @@ def predict_rate(trainer: Trainer) -> float:
     batches = predict_batches(trainer.model, data, batch_size=size, pad_id=trainer.pad_id)
     for _, (units, _batch, _logits) in zip(range(PROBE_BATCHES), batches, strict=False):
         tokens += padded_tokens(data, units)
+    if trainer.model.device.type == "cuda":
+        torch.cuda.synchronize(trainer.model.device)
     return (time.monotonic() - started) / tokens

@@ -14,7 +14,14 @@ from mtdnn.errors import ConfigError, MemoryExceededError
 STATUS, CLEAR, MEMINFO = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
 CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-NOT_ALLOCATED = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc")
+NOT_ALLOCATED = (
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def free_bytes(device: torch.device) -> int:

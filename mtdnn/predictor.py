@@ -28,7 +28,7 @@ from mtdnn.optim import Precision, autocast_dtype
 from mtdnn.tasks import TaskDef
 
 # Of the rows that are encoded together, padding included: what stays in a processor's cache, and what fills a GPU.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+BATCH_TOKENS, GPU_BATCH_TOKENS = {"cpu": 1024}, 32768
 ALL = "all"
 TOKENIZERS: WeakKeyDictionary[MultiTaskModel, Any] = WeakKeyDictionary()  # of the models that were asked themselves
 
@@ -189,7 +189,7 @@ class Predictor:
         longest = np.maximum.reduceat([len(row) for row in encoded.input_ids], starts)
         found: list[dict[str, Any]] = [{} for _ in texts]
         tokens = (longest * encoded.num_rows).tolist()  # padded, of all windows of a text
-        for chosen in batches_by_length(tokens, BATCH_TOKENS[self.model.device.type]):
+        for chosen in batches_by_length(tokens, BATCH_TOKENS.get(self.model.device.type, GPU_BATCH_TOKENS)):
             rows = [row for i in chosen for row in range(starts[i], starts[i] + encoded.num_rows[i])]
             inputs_NT = self._padded(encoded, rows)
             batches = [self._batch(inputs_NT, each, rows, encoded.num_rows[chosen]) for each in readings]
