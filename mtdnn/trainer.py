@@ -371,8 +371,7 @@ class Trainer:
             return
         own = copied(self.model.state_dict())
         try:
-            with interruptions.later():
-                self.model.load_state_dict(teacher)
+            self.model.load_state_dict(teacher)
             yield
         finally:
             with interruptions.later():

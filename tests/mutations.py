@@ -879,8 +879,8 @@ TRAINER = changes(
         "a share is of the task's last batch",
     ),
     (
-        "-(-self.options.min_updates // self.steps_in(0))",
-        "self.options.min_updates // self.steps_in(0)",
+        "-(-self.options.min_updates // self._num_steps(",
+        "(self.options.min_updates // self._num_steps(",
         "min_updates is rounded down",
         "tests/test_trainer.py::test_min_updates_raise_the_number_of_epochs",
     ),

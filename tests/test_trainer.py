@@ -284,23 +284,25 @@ def test_a_run_keeps_its_precision_on_other_hardware_unless_one_is_asked_for(toy
     assert found == {"auto": ("bf16", torch.bfloat16, torch.bfloat16), "fp32": ("fp32", None, torch.float32)}
 
 
-def test_a_signal_while_the_teacher_is_judged_saves_the_student(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("while_put", ["teacher", "student"])
+def test_a_signal_while_the_teacher_is_judged_saves_the_student(toy, tmp_path, monkeypatch, while_put):
     monkeypatch.setattr(interruptions, "received", None)
     trainer = trainer_for(toy, tmp_path, tasks=["nli"], epochs=2, evaluate="teacher", save_every=None)
-    put, student = trainer.model.load_state_dict, {}
+    put, students = trainer.model.load_state_dict, []
 
     def put_and_signal(weights):
-        student.update({name: value.clone() for name, value in trainer.model.state_dict().items()})
-        trainer.model.load_state_dict = put
-        os.kill(os.getpid(), signal.SIGTERM)
+        students.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+        if len(students) == ["teacher", "student"].index(while_put) + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         return put(weights)
 
     trainer.model.load_state_dict = put_and_signal
     with interruptions.caught(), pytest.raises(Interrupted):
         trainer.run()
-    first, *_ = reversed(list_checkpoints(tmp_path))
-    saved = load_checkpoint(first[1]).parts["model"]
-    assert all(torch.equal(saved[name], student[name]) for name in student)
+    step, folder = list_checkpoints(tmp_path)[-1]
+    assert step == 6
+    saved = load_checkpoint(folder).parts["model"]
+    assert all(torch.equal(saved[name], value) for name, value in students[0].items())
 
 
 def test_without_a_folder_the_best_weights_are_taken_too(toy, tmp_path, monkeypatch):

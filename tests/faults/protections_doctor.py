@@ -40,8 +40,8 @@ PROTECTIONS = (
     ),
     Mutation(
         "model.py",
-        "AutoModel.from_config(inner, trust_remote_code=False)",
-        "AutoModel.from_config(inner, trust_remote_code=True)",
+        "from_config(inner, dtype=dtype, trust_remote_code=False)",
+        "from_config(inner, dtype=dtype, trust_remote_code=True)",
         "S2: a model's own code is run",
         (f"{REMOTE}code_of_a_model_folder_is_not_run",),
     ),

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.work import saved_step, toy_folder, until
+from faults.work import SMALL, saved_step, toy_folder, until
 from support import own_process
+
+PATIENCE = 600  # seconds; spent only where something is wrong
 
 
 def torchrun(*arguments, count=2, **options):
@@ -28,7 +30,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, dtype, bar, 
     for count in (1, 2):
         out = tmp_path / f"{count}.json"
         process = torchrun("-m", "faults.ranks", tmp_path / f"data{count}", dtype, out, count=count)
-        assert process.wait(240) == 0
+        assert process.wait(PATIENCE) == 0
         results.append(json.loads(out.read_text()))
     one, two = results
     assert len(one["losses"]["nli"]) >= 2
@@ -49,7 +51,7 @@ def test_processes_end_well_right_after_their_last_exchange(tried, times):
     launches = times(3, full=12)
     for _ in range(launches):
         process = torchrun("-m", "faults.parting", count=4, stderr=subprocess.PIPE)
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, told
     tried(4 * launches, "every process ended with 0")
 
@@ -58,20 +60,32 @@ def test_processes_end_well_right_after_their_last_exchange(tried, times):
 def test_a_killed_rank_ends_the_other_and_the_run_goes_on_from_its_checkpoint(tmp_path, tried):
     folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
     arguments = ["-m", "mtdnn", "run", folder / "toy.yaml", "--task-defs", folder / "tasks", "--out", out]
-    process = torchrun(*arguments, "--set", "train.epochs=3", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    until(lambda: list(out.glob("smart/joint/joint/full/1/checkpoint/step-*")), timeout=180)
+    process = torchrun(*arguments, "--set", "train.epochs=10", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    until(lambda: list(out.glob("smart/joint/joint/full/1/checkpoint/step-*")), timeout=PATIENCE)
     (victim,) = [pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1"]
     os.kill(victim, signal.SIGKILL)
     started = time.monotonic()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     seconds = time.monotonic() - started
     assert process.returncode != 0, told
     assert seconds < 30
-    again = torchrun(*arguments, "--set", "train.epochs=3", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    _, told = again.communicate(timeout=240)
+    again = torchrun(*arguments, "--set", "train.epochs=10", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    _, told = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, told
     assert (out / "smart/finetune/nli/full/1/results.json").is_file()
     tried(1, f"the other process ended after {seconds:.0f} s; the same command went on to the end")
+
+
+@pytest.mark.fault("P1")
+def test_an_error_in_one_rank_ends_the_other_before_another_cell_is_begun(tmp_path, tried):
+    text = SMALL + "  plain: [{name: alone, kind: finetune, tasks: [sts]}]\n"
+    folder, out = toy_folder(tmp_path / "toy", text=text), tmp_path / "out"
+    process = torchrun("-m", "faults.failing", folder, out, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    told = "".join(process.communicate(timeout=PATIENCE))
+    assert process.returncode != 0
+    assert "a failure in smart/joint/joint/full/1 after step 1" in told
+    assert "1 of 3 cells failed" in " ".join(told.split())
+    tried(1, "an error in one process ended both, and no other cell was begun")
 
 
 @pytest.mark.fault("P1")
@@ -81,10 +95,10 @@ def test_a_signal_to_one_rank_ends_both_at_a_saved_step(tmp_path, tried):
     often = ["--set", "train.epochs=200", "--set", "train.save_every=20"]
     process = torchrun(*arguments, *often, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     checkpoints = out / "smart/joint/joint/full/1/checkpoint"
-    until(lambda: list(checkpoints.glob("step-*")), timeout=180)
+    until(lambda: list(checkpoints.glob("step-*")), timeout=PATIENCE)
     (second,) = [pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1"]
     os.kill(second, signal.SIGTERM)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
     (step,) = {int(number) for number in re.findall(r"stopped at step (\d+) of", " ".join(told.split()))}
     assert saved_step(checkpoints) == step

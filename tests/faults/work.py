@@ -66,7 +66,7 @@ class Process:
         except ProcessLookupError:
             self.process.kill()
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """Its exit code; negative for the signal that ended it."""
         self.process.join(timeout)
         if self.process.exitcode is None:
@@ -108,7 +108,7 @@ def signalled_twice(number: int) -> None:
         time.sleep(60)
 
 
-def until(condition: Callable[[], Any], *, timeout: float = 60) -> None:
+def until(condition: Callable[[], Any], *, timeout: float = 300) -> None:
     """Wait for it."""
     end = time.monotonic() + timeout
     while not condition():
