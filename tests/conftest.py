@@ -8,11 +8,18 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from support import REAL_DATA
 
 from mtdnn.cli.main import main
 
 torch.set_num_threads(1)  # tiny models: threads only wait for each other
+
+# The same examples every time, however busy the machine is.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,6 +26,7 @@ def own_process(*, root: Path = ROOT) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
 
 
+ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # what threads leave behind in arenas of their own varies by megabytes
 REAL_DATA = ROOT.parent / "shared" / "data"
 BASE = {"version": 1, "data": {"files": {"path": "{split}.jsonl"}}, "target": "label"}
 PAIR = {"inputs": {"text_a": "a", "text_b": "b"}}

@@ -6,14 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from support import NLI, own_process
+from support import NLI, ONE_ARENA, own_process
 
 from mtdnn.predictor import Predictor
 from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
 
 COUNT, DISTINCT, EARLY = 40_000, 101, 3 * 4096
 GROWTH = 3_000_000  # bytes; the predictions that follow are more than 11 MB of Python objects
-ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}  # what threads leave behind in arenas of their own varies by megabytes
 SCRIPT = """
 import json, re, sys
 from pathlib import Path

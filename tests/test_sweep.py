@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from statistics import fmean
 
 import pytest
@@ -31,6 +30,24 @@ trials: 3
 space:
   train.learning_rate: {low: 1e-4, high: 1e-2, log: true}
   train.batch_size: {values: [8, 16]}
+"""
+# The command line, which kills itself in the second trial, at a step of its second seed.
+KILLED = """
+import os, signal
+from functools import partialmethod
+from mtdnn.cli.main import main
+from mtdnn.experiment import Experiment
+
+seen = []
+
+def kill(cell, step):
+    if (cell.seed, step) == (2, 2):
+        seen.append(cell)
+    if len(seen) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Experiment.__init__ = partialmethod(Experiment.__init__, on_step=kill)
+main()
 """
 
 
@@ -100,36 +117,22 @@ def test_more_trials_go_on_where_the_others_ended_and_nothing_is_trained_twice(t
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_in_a_trial_ends_with_the_trials_of_one_that_is_not(toy, whole, tmp_path):
-    command = [
-        *MTDNN,
-        "sweep",
-        "toy.yaml",
-        "--space",
-        "sweep.yaml",
-        "--task-defs",
-        "tasks",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    verb = ["sweep", "toy.yaml", "--space", "sweep.yaml", "--task-defs", "tasks", "--out", str(tmp_path / "out")]
 
-    def start():
-        return subprocess.Popen(
-            command, cwd=toy, env=own_process(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    def ended(command):
+        return subprocess.run(
+            [*command, *verb], cwd=toy, env=own_process(), capture_output=True, text=True, check=False, timeout=300
         )
 
-    process = start()
-    deadline = time.monotonic() + 150
-    while len(list(tmp_path.glob("out/trials/*/plain/joint/joint/full/2/config.json"))) < 2:  # in the second trial
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    killed = ended([sys.executable, "-c", KILLED])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list(tmp_path.glob("out/trials/*/plain/joint/joint/full/2/config.json"))) == 2
     assert len(json.loads((tmp_path / "out/results.json").read_text())["trials"]) == 1
-    output, _ = start().communicate(timeout=150)
+    again = ended(MTDNN)
+    assert again.returncode == 0, again.stderr
     found = json.loads((tmp_path / "out/results.json").read_text())
     assert found["trials"] == whole[1]["trials"]
-    assert f"--set {found['best']['overrides'][0]}" in output.replace("\n", "")
+    assert f"--set {found['best']['overrides'][0]}" in again.stdout.replace("\n", "")
 
 
 def test_a_trial_that_fails_is_kept_with_its_reason_and_the_rest_goes_on(toy, tmp_path):

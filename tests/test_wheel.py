@@ -14,8 +14,9 @@ from support import ROOT, own_process
 def sources(tmp_path_factory):
     """A folder with the contents of the sdist, built from a copy of the checkout."""
     folder = tmp_path_factory.mktemp("sdist")
-    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
-    shutil.copytree(ROOT, folder / "checkout", ignore=ignored)
+    ignored = [".git", ".venv", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache"]
+    ignored += [".hypothesis", "mtdnn-crash-*"]
+    shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*ignored))
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=folder / "checkout", check=True, capture_output=True)
     (archive,) = folder.glob("mtdnn-*.tar.gz")
@@ -78,7 +79,7 @@ def test_an_installed_package_finds_tasks_and_experiments_from_anywhere(installe
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "smart_mtdnn/adapt/science_nli" in done.stdout

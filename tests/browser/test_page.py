@@ -94,7 +94,7 @@ def test_a_phone_scrolls_tables_and_never_the_page(opened):
 def test_a_link_to_a_folded_part_unfolds_it(opened):
     page, _, _ = opened
     page.locator("nav a", has_text="Perturbations").click()
-    assert page.locator("#diagnostics table").is_visible()
+    page.locator("#diagnostics table").wait_for()
 
 
 def test_it_prints_with_everything_unfolded(opened):

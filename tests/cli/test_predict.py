@@ -101,7 +101,7 @@ def test_a_window_is_answered_while_more_is_to_come(models):
             assert set(first["nli"]) == {"label", "probabilities"} == set(second["nli"])
         process.stdin.close()
         assert process.stdout.read() == b""
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
 
 
 @pytest.mark.parametrize(("sink", "code"), [("head -c 10", 1), ("cat > /dev/null", 0)])
@@ -115,7 +115,7 @@ def test_who_reads_may_stop_early_without_a_word(models, tmp_path, sink, code):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (code, "")
     assert not list(tmp_path.glob("mtdnn-crash-*"))
@@ -131,7 +131,7 @@ def test_a_full_disk_behind_standard_output_is_told(models, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
     assert done.returncode == 10
     assert "error: standard output: cannot be written" in done.stderr

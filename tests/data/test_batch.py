@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import toy_batch
 
@@ -22,7 +22,6 @@ class Sizes:
 UNITS = st.lists(st.tuples(st.integers(1, 100), st.integers(1, 12)), min_size=1, max_size=300)
 
 
-@settings(deadline=None)
 @given(UNITS, st.integers(1, 40), st.booleans())
 def test_an_epoch_covers_every_unit_exactly_once_with_groups_whole(units, batch_size, buckets):
     data = Sizes(*zip(*units, strict=True))

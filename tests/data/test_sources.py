@@ -79,7 +79,9 @@ def test_tables_keep_quotes_and_the_texts_na_and_null(tmp_path):
         assert texts(task_at(tmp_path, name)) == [("one two", "NA"), ('say "x', "null")]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(pairs=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5), name=st.sampled_from(["jsonl", "csv", "tsv"]))
 def test_any_texts_come_back_as_they_were_written(tmp_path, pairs, name):
     if name == "tsv":

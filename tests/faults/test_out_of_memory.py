@@ -99,21 +99,22 @@ def peak_of_run(folder, out, settings=()):
 @pytest.mark.fault("M2")
 def test_the_doctor_says_beforehand_what_does_not_fit_and_its_proposals_do(tmp_path, tried):
     write_long_texts(tmp_path)
-    short = ("--set", "train.epochs=1")
+    short = ("--set", "train.epochs=1", "--set", "train.batch_size=64")  # whose peak is far above what always fits
     peak = peak_of_run(tmp_path, tmp_path / "as-it-is", short)
-    limit = peak - 60_000_000
+    limit = peak - 120_000_000
     refused = done([*MTDNN, *arguments(tmp_path, "doctor", "--memory-limit", f"{limit}B", *short)], **GIVE_BACK)
     assert refused.returncode == EXCEEDED, refused.stderr
     assert "Traceback" not in refused.stderr
-    told = re.search(r"32 rows x 256 tokens of task 'nli' takes about ([\d.]+) GB", refused.stderr)
-    assert float(told[1]) * 1e9 == pytest.approx(peak, rel=0.1)
+    told = re.search(r"64 rows x 256 tokens of task 'nli' takes about ([\d.]+) GB", refused.stderr)
+    assert float(told[1]) * 1e9 == pytest.approx(peak, rel=0.15)
     proposals = re.findall(r"^ +(--set .*?)  \(", refused.stderr, flags=re.MULTILINE)
     settings = [dict(re.findall(r"train\.(\S+)=(\S+)", text)) for text in proposals]
     assert list(settings[0]) == ["batch_size", "accumulate"]
     assert "activation_checkpointing" in settings[1]
-    assert {int(each["batch_size"]) * int(each["accumulate"]) for each in settings if "batch_size" in each} == {32}
+    assert {int(each["batch_size"]) * int(each["accumulate"]) for each in settings if "batch_size" in each} == {64}
     peaks = [
         peak_of_run(tmp_path, tmp_path / f"{number}", [*short, *text.split()]) for number, text in enumerate(proposals)
     ]
     assert max(peaks) <= limit
-    tried(1 + len(peaks), "told before training; what was proposed was run, and stayed below the limit")
+    measured = f"{float(told[1]) * 1e9 / peak:.2f} of the peak"
+    tried(1 + len(peaks), f"{measured} told before training; what was proposed was run, and stayed below the limit")

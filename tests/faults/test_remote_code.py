@@ -12,12 +12,14 @@ from support import own_process, toy_model, write_toy_experiment
 from mtdnn.config import EncoderConfig, load_experiment
 from mtdnn.data.sources import Faults, find_source
 from mtdnn.errors import ConfigError, DataError, EncoderError, MtdnnError
+from mtdnn.hub import hub_answers
 from mtdnn.model import load_model
 from mtdnn.pretrained import architecture_of, tokenizer_of, weights_of
 from mtdnn.tasks import load_tasks
 from mtdnn.testing.encoders import tiny_tokenizer
 
 AUTO = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoTokenizer": ["evil.Evil", "evil.Evil"]}
+(WAIT,) = hub_answers.__defaults__  # seconds
 
 
 @pytest.fixture
@@ -109,11 +111,11 @@ for load, kind in (
     (lambda: config_of(EncoderConfig(path="nobody/encoder")), EncoderError),
     (lambda: load_hub(HubLayout(path="nobody/data"), "train"), DataError),
 ):
-    started = time.monotonic()
+    started, worked = time.monotonic(), time.process_time()
     try:
         load()
     except kind as error:
-        print(f"{time.monotonic() - started:.3f} {error}")
+        print(f"{time.monotonic() - started:.3f} {time.process_time() - worked:.3f} {error}")
 """
 
 
@@ -127,6 +129,7 @@ def test_a_hub_that_is_not_there_is_noticed_at_once(tmp_path, tried, endpoint):
     encoder, data = done.stdout.splitlines()
     assert "local folder" in encoder
     assert "--data-dir" in data
-    seconds = [float(line.split()[0]) for line in (encoder, data)]
-    assert max(seconds) < 1
+    seconds, worked = zip(*(map(float, line.split()[:2]) for line in (encoder, data)), strict=True)
+    assert WAIT + max(worked) < 1  # what a miss takes on a machine that does nothing else
+    assert max(seconds) < 3  # retries take tens
     tried(2, f"{max(seconds):.1f} s at most")

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import squad_v1
 
@@ -60,7 +60,6 @@ TEXTS = st.lists(
 ).map(" ".join)
 
 
-@settings(deadline=None)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 def test_any_answer_gets_the_reference_s_numbers(prediction, answers):
     assert normalized(prediction).split() == squad_v1.words(prediction)

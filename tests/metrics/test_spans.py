@@ -1,7 +1,7 @@
 """The F1 of entities against two independent counts of it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import conlleval
 from seqeval.metrics import f1_score
@@ -52,7 +52,6 @@ SENTENCES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(SENTENCES)
 def test_it_counts_as_conlleval_and_as_seqeval(sentences):
     predictions, targets = ([[word[side] for word in each] for each in sentences] for side in (0, 1))
