@@ -16,6 +16,7 @@ import torch
 import transformers
 
 import mtdnn
+from mtdnn.checkpoint import has_checkpoint
 from mtdnn.errors import ConfigError
 from mtdnn.evaluate import Evaluation
 from mtdnn.files import alone, write_json_atomically, write_lines
@@ -76,17 +77,18 @@ class CellFolder:
         :raises ConfigError: when the folder holds another configuration's.
         """
         changed = self.changed()
+        fixed = [each for each in changed if each.is_one_of(FIXED)]
+        if fixed and not self.done and has_checkpoint(self.checkpoint):
+            raise ConfigError(
+                f"{self.path} is half done, and this cannot change in the middle of a training: "
+                f"{'; '.join(map(str, fixed))}. Give another --out, restore the configuration, or delete that folder"
+            )
         if refused := [each for each in changed if not each.is_one_of(self.allowed)]:
             keys = " ".join(f"--allow {each.key}" for each in refused)
             allow = "take its result as it is" if self.done else "go on all the same"
             raise ConfigError(
                 f"{self.path} holds work of another configuration: {'; '.join(map(str, refused))}. Give another "
                 f"--out, restore the configuration, delete that folder to do it again, or {allow}: {keys}"
-            )
-        if self.checkpoint.is_dir() and (fixed := [each for each in changed if each.is_one_of(FIXED)]):
-            raise ConfigError(
-                f"{self.path} is half done, and this cannot change in the middle of a training: "
-                f"{'; '.join(map(str, fixed))}. Restore the configuration, or delete that folder to begin anew"
             )
         if changed and self.done:
             told = "; ".join(map(str, changed))

@@ -84,6 +84,11 @@ def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is work to go on from."""
+    return any(folder.glob("step-*")) or any(folder.glob(".replaced-step-*"))
+
+
 def load_latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is intact; None when there is none at all.
 

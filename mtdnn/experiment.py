@@ -19,6 +19,7 @@ from mtdnn.data_store import EVALUATED, DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.encoder import Pool
 from mtdnn.errors import (
+    CheckpointError,
     ConfigError,
     DataError,
     EncoderError,
@@ -42,7 +43,8 @@ from mtdnn.train_plan import TrainOptions, counted
 
 log = logging.getLogger(__name__)
 AGAIN = "\nThe same command tries these again"
-LASTING = {each.exit_code for each in (ConfigError, DataError, EncoderError, NonFiniteError)}  # come again
+COME_AGAIN = (ConfigError, DataError, EncoderError, CheckpointError, NonFiniteError)
+LASTING = {each.exit_code for each in COME_AGAIN}
 # By pool; raised when the same configuration would give other numbers, as since the last layer is shortened.
 NUMERICS_VERSION: Mapping[Pool, int] = {"mean": 1, "native": 2, "first": 2}
 
@@ -145,7 +147,7 @@ class Experiment:
         :raises RunError: after all that could be done, when a cell failed.
         """
         with alone(self.out) if self.ranks.first else nullcontext():
-            return self._run(executor or Here(goes_on=self.ranks.alone), chosen, threads)
+            return self._run(executor or Here(together=not self.ranks.alone), chosen, threads)
 
     def _run(self, place: Executor, chosen: Sequence[Cell] | None, threads: int | None) -> list[dict[str, Any]]:
         self.worked_on = pending = self.ready(chosen)
@@ -224,7 +226,7 @@ class Experiment:
     def told(self, failed: Mapping[Path, Exception], waiting: Sequence[Path], *, of: int) -> str:
         by_path = {cell.path: cell for cell in self.cells}
         texts = [f"{path}: {error}{self.folder(by_path[path]).hint()}" for path, error in failed.items()]
-        why = "what it starts from failed" if self.ranks.alone else "the processes that train together end together"
+        why = "what it starts from failed" if self.ranks.alone else "the processes end together; --only begins it"
         texts += [f"{path}: not begun, for {why}" for path in waiting]
         again = "" if all(getattr(error, "exit_code", 0) in LASTING for error in failed.values()) else AGAIN
         return f"{len(failed)} of {of} cells failed:\n{listed(texts)}{again}"

@@ -145,7 +145,7 @@ class Perturbable(nn.Module):
             tape.recomputes_from = math.inf  # layers that run again keep nothing that could be left out
         reading = partial(self._reading, shortened)
         recomputed = recomputing(self.encoder, tape, reading) if self.activation_checkpointing else nullcontext()
-        if as_a_whole and tape is not None and self.training and drops(self.encoder):
+        if as_a_whole and tape is not None and self.encoder.training and drops(self.encoder):
             raise ConfigError(
                 "transformers' gradient checkpointing draws other dropout masks when a layer runs again: leave it off "
                 "and set activation_checkpointing = True on the model that the regularizers see"

@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from mtdnn.errors import ConfigError, MtdnnError
+from mtdnn.errors import ConfigError, MtdnnError, NonFiniteError
 from mtdnn.interruptions import Interrupted
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,13 @@ class Executor(ABC):
     """Where work is done.
 
     :ivar alone: the work is done in this process, one piece at a time.
-    :ivar goes_on: after a failure, what does not need the failed work is done.
     """
 
     alone = False
-    goes_on = True
+
+    def goes_on_after(self, error: Exception) -> bool:
+        """Whether what does not need the failed work is done all the same."""
+        return True
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -60,13 +62,17 @@ class Executor(ABC):
 class Here(Executor):
     """In this process, at once.
 
-    :param goes_on: False where other processes do the same work and wait for this one's part of it.
+    :param together: other processes do the same work, and wait for this one's part of it: an error ends all, unless all
+        have it.
     """
 
     alone = True
 
-    def __init__(self, *, goes_on: bool = True):
-        self.goes_on = goes_on
+    def __init__(self, *, together: bool = False):
+        self.together = together
+
+    def goes_on_after(self, error: Exception) -> bool:
+        return not self.together or isinstance(error, NonFiniteError)  # which all find in the same sum
 
     def submit(self, work: Work) -> Handle:
         future: Future[None] = Future()
@@ -214,7 +220,7 @@ def run_graph(
                 if error := error_of(running.pop(key)):
                     failed[key] = error
                     log.error("failed: %s: %s", key, error)
-                    if not executor.goes_on:
+                    if not executor.goes_on_after(error):
                         return failed, [key for key in needs if key not in begun]
                 else:
                     sorter.done(key)
@@ -238,7 +244,11 @@ def error_of(handle: Handle) -> Exception | None:
 
 def forget_work(error: BaseException) -> None:
     """Let go of what the failed work held: its frames' variables, among them a model and its gradients."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            waiting += [each.__cause__, each.__context__]

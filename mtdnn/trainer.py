@@ -36,7 +36,7 @@ from mtdnn.errors import CheckpointError, ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
 from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.loss_log import LossLog
-from mtdnn.memory import memory_for
+from mtdnn.memory import is_out_of_memory, memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import Objective, Term
 from mtdnn.optim import PRECISIONS, autocast_dtype, clip, freeze, make_optimizer, make_schedule
@@ -420,6 +420,7 @@ class Trainer:
             "losses": self.losses.state(),
             "diagnostics": self.diagnostics.state(),
             "precision": self.precision,
+            "optimizer": type(self.optimizer).__name__,
         }
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
 
@@ -429,10 +430,14 @@ class Trainer:
         if found is None:
             return
         try:
+            if (saved := found.state.get("optimizer", kind := type(self.optimizer).__name__)) != kind:
+                raise ValueError(f"{saved} -> {kind}")
             self.take_up(found.parts)
             restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
             self.losses.take_up(found.state["losses"])
         except (KeyError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise CheckpointError(
                 f"{self.folder}: step {found.step} cannot be gone on from with another model, optimizer, freezing or "
                 f"regularizers ({str(error)[:300]}): restore the configuration, or delete that folder to begin anew"

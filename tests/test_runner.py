@@ -13,7 +13,7 @@ from support import untimed, write_toy_experiment
 from mtdnn.cell_folder import alone
 from mtdnn.cell_run import CellRun
 from mtdnn.config import load_experiment
-from mtdnn.errors import ConfigError, RunError
+from mtdnn.errors import ConfigError, NonFiniteError, RunError
 from mtdnn.experiment import Experiment
 from mtdnn.plan import choose
 from mtdnn.runner import Cluster, Here, Processes, run_graph
@@ -46,8 +46,21 @@ def test_what_fails_stops_only_what_needs_it():
 def test_where_other_processes_wait_for_this_one_a_failure_ends_all():
     done = []
     chain = {"a": [], "b": ["a"], "c": ["b"], "d": ["c"]}
-    failed, waiting = run_graph(chain, lambda name: partial(note, done, name, {"b"}), Here(goes_on=False))
+    failed, waiting = run_graph(chain, lambda name: partial(note, done, name, {"b"}), Here(together=True))
     assert (list(failed), waiting, done) == (["b"], ["c", "d"], ["a"])
+
+
+def test_an_error_that_all_processes_have_stops_only_what_needs_it():
+    done = []
+
+    def work(name):
+        return (lambda: done.append(name)) if name == "b" else not_finite
+
+    def not_finite():
+        raise NonFiniteError("nan")
+
+    failed, waiting = run_graph({"a": [], "b": [], "c": ["a"]}, work, Here(together=True))
+    assert (list(failed), waiting, done) == (["a"], ["c"], ["b"])
 
 
 def test_work_that_failed_holds_nothing_while_other_work_is_done():
@@ -62,7 +75,7 @@ def test_work_that_failed_holds_nothing_while_other_work_is_done():
             try:
                 raise KeyError(name)
             except KeyError as error:
-                raise ValueError(name) from error
+                raise error from error
 
         def do():
             if name == "a":

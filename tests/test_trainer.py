@@ -262,7 +262,10 @@ def test_a_run_goes_on_with_the_learning_rate_and_the_decay_that_are_asked_for_n
     assert [(group["lr"], group["weight_decay"]) for group in again.optimizer.param_groups] == [(1e-5, 0.5), (1e-5, 0)]
 
 
-@pytest.mark.parametrize("other", [{"freeze": "layer:1"}, {"layer_decay": 0.5}, {"tasks": ["nli", "sts"]}])
+@pytest.mark.parametrize(
+    "other",
+    [{"freeze": "layer:1"}, {"layer_decay": 0.5}, {"tasks": ["nli", "sts"]}, {"optimizer": {"type": "radam"}}],
+)
 def test_a_checkpoint_of_another_training_is_refused_with_the_remedy(toy, tmp_path, other):
     trainer_for(toy, tmp_path, tasks=["nli"], epochs=1, select="last", save_every=2).run()
     with pytest.raises(CheckpointError, match=r"step 6 cannot be gone on from .* delete that folder to begin anew"):

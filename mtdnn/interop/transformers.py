@@ -8,10 +8,13 @@
 Shape suffixes: U = units (rows), N = rows, T = tokens.
 """
 
+import copy
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any, cast
 
 import torch
@@ -19,7 +22,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint
 
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, at_least_float32
@@ -117,11 +120,13 @@ class RegularizedTrainer(Trainer):
         self._micro = (-1, 0)
         self.regularizers = regularizers
         self.passes = LogitsModel(model, logits=logits)
+        self.args = copy.copy(self.args)
         for name in RUN_AGAIN:
             self.passes.activation_checkpointing |= bool(getattr(self.args, name, False))
             setattr(self.args, name, False)
         self.resumed_from: Path | None = None
-        self._forward = model.forward
+        wrapped = "_original_forward" in vars(model)  # by a Trainer before this one
+        self._forward = MethodType(type(model).forward, model) if wrapped else model.forward
         self.add_callback(_Follow(self))
 
     def _check_arguments(self) -> None:
@@ -135,13 +140,31 @@ class RegularizedTrainer(Trainer):
             raise ConfigError(
                 "RegularizedTrainer's loss is the task's own: no label_smoothing_factor, compute_loss_func"
             )
+        options = [getattr(self.args, f"{name}_kwargs", None) or {} for name in RUN_AGAIN]
+        if unknown := sorted({key for each in options for key in each} - {"use_reentrant"}):
+            raise ConfigError(f"RegularizedTrainer runs every layer again, or none: no {', '.join(unknown)}")
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | os.PathLike[str] | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """As the Trainer's own."""
+        if isinstance(resume_from_checkpoint, os.PathLike):
+            resume_from_checkpoint = os.fspath(resume_from_checkpoint)
         found = get_last_checkpoint(str(self.args.output_dir)) if resume_from_checkpoint is True else None
         where = found or resume_from_checkpoint
         self.resumed_from = Path(where) if isinstance(where, str) else None
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """What is needed to go on, a teacher's weights among it."""
+        super()._save_optimizer_and_scheduler(output_dir)
+        for name, each in self.regularizers.items():
+            if tensors := each.state_dict():
+                copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+                file = kept(Path(output_dir), name)
+                staged = file.with_name(f".staged-{file.name}")
+                save_file(copies, staged)
+                staged.replace(file)
 
     @contextmanager
     def _own_precision(self) -> Iterator[None]:
@@ -189,7 +212,7 @@ class RegularizedTrainer(Trainer):
 
 
 class _Follow(TrainerCallback):
-    """Tells the regularizers when training begins and when a step was made; keeps what they need to go on."""
+    """Tells the regularizers when training begins and when a step was made, and gives them back what they had."""
 
     def __init__(self, trainer: RegularizedTrainer):
         self._trainer = trainer
@@ -209,16 +232,6 @@ class _Follow(TrainerCallback):
                 each.load_state_dict(load_file(file))
             elif each.state_dict():
                 log.warning("%s is not there: '%s' begins anew, from the weights of this checkpoint", file, name)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
-        for name, each in self._trainer.regularizers.items():
-            if folder.is_dir() and (tensors := each.state_dict()):
-                copies = {
-                    key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                    for key, value in tensors.items()
-                }
-                save_file(copies, kept(folder, name))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         for each in self._trainer.regularizers.values():

@@ -206,7 +206,7 @@ PROTECTIONS = (
     ),
     Mutation(
         "experiment.py",
-        "Here(goes_on=self.ranks.alone)",
+        "Here(together=not self.ranks.alone)",
         "Here()",
         "P1: a process goes on to the next cell after an error",
         (f"{RANKS}an_error_in_one_rank_ends_the_other_before_another_cell_is_begun",),

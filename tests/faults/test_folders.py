@@ -217,6 +217,23 @@ def test_another_configuration_or_other_data_is_refused_with_the_difference_unle
     tried(1, f"{key}: shown and refused; allowed by name, it went on from step {seen[0] - 1}")
 
 
+@pytest.mark.fault("R7")
+def test_what_cannot_change_in_the_middle_is_refused_even_where_it_is_allowed(tmp_path, tried):
+    folder, out = toy_folder(tmp_path / "toy"), tmp_path / "out"
+    job = toy_job(folder, out, on_step=lambda cell, step: stop(step) if step == 3 else None)
+    with pytest.raises(StopIteration):
+        job.run_cell(job.cells[0])
+    config = out / "smart/joint/joint/full/1/config.json"
+    before = config.read_text()
+    for allowed in ([], ["train.freeze"], ["train"]):
+        job = toy_job(folder, out, ["train.freeze=layer:1"], allowed=allowed)
+        with pytest.raises(ConfigError, match=r"half done, .* cannot change .* train\.freeze: None -> layer:1") as told:
+            job.run()
+        assert "--allow" not in str(told.value)
+    assert config.read_text() == before
+    tried(3, "freezing in the middle: refused, and not offered")
+
+
 def stop(step):
     raise StopIteration(step)
 

@@ -87,6 +87,9 @@ def losses_of(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+RUN_AGAIN_HERE = next(name for name in RUN_AGAIN if hasattr(TrainingArguments, name))
+
+
 def arguments(folder, **options):
     given = {"per_device_train_batch_size": 8, "max_steps": 3, "logging_steps": 1, "seed": 5, "save_strategy": "no"}
     quiet = {"report_to": [], "disable_tqdm": True, "use_cpu": True}
@@ -268,6 +271,9 @@ def test_in_half_precision_the_passes_that_ask_for_float32_have_it(tmp_path, mon
     trainer.train()
     assert set(seen) == {(True, torch.float32, torch.float32), (True, None, torch.bfloat16)}
     assert trainer.passes.model.forward != forward  # the Trainer's own, outside our computation
+    seen.clear()
+    trainer_with(tmp_path, {"smart": Smart()}, trainer.model, bf16=True, max_steps=1).train()
+    assert set(seen) == {(True, torch.float32, torch.float32), (True, None, torch.bfloat16)}
 
 
 @contextmanager
@@ -291,7 +297,8 @@ def test_a_run_of_the_trainer_goes_on_with_the_teacher_that_it_had(tmp_path, cap
 
     whole = trained(tmp_path / "a", save_strategy="steps", save_steps=2)
     (tmp_path / "a/checkpoint-4").rename(tmp_path / "later")
-    for folder, resume in ((tmp_path / "b", str(tmp_path / "a/checkpoint-2")), (tmp_path / "a", True)):
+    half = tmp_path / "a/checkpoint-2"
+    for folder, resume in ((tmp_path / "b", str(half)), (tmp_path / "c", half), (tmp_path / "a", True)):
         assert all(torch.equal(a, b) for a, b in zip(trained(folder, resume), whole, strict=True))
     assert "begins anew" not in caplog.text
     (tmp_path / "a/checkpoint-2/regularizer-bregman.safetensors").unlink()
@@ -300,15 +307,19 @@ def test_a_run_of_the_trainer_goes_on_with_the_teacher_that_it_had(tmp_path, cap
 
 
 def test_layers_that_run_again_in_the_trainer_have_their_first_masks(tmp_path):
-    name = next(each for each in RUN_AGAIN if hasattr(TrainingArguments, each))
+    name = RUN_AGAIN_HERE
     plain, again = (trainer_with(tmp_path, {"smart": Smart()}, **{name: each}) for each in (False, True))
-    assert again.passes.activation_checkpointing
+    given = arguments(tmp_path, **{name: True})
+    for _ in range(2):
+        assert RegularizedTrainer(stock(), given, regularizers={}).passes.activation_checkpointing
+    assert getattr(given, name)
     assert losses_of(plain) == losses_of(again)
     model = stock().train()
     getattr(model, f"{name}_enable")()
     inputs = {"input_ids": torch.ones(2, 3, dtype=torch.long), "labels": torch.tensor([0, 1])}
     with pytest.raises(ConfigError, match="activation_checkpointing = True"):
         LogitsModel(model).run(as_batch(inputs), rng=RNG)
+    LogitsModel(model.eval()).run(as_batch(inputs), rng=RNG)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +327,7 @@ def test_layers_that_run_again_in_the_trainer_have_their_first_masks(tmp_path):
     [
         ({"label_smoothing_factor": 0.1}, {}, "no label_smoothing_factor"),
         ({}, {"compute_loss_func": len}, "no label_smoothing_factor, compute_loss_func"),
+        ({f"{RUN_AGAIN_HERE}_kwargs": {"every_n_layers": 2}}, {}, "no every_n_layers"),
     ],
 )
 def test_another_loss_is_refused_instead_of_ignored(tmp_path, options, given, message):
