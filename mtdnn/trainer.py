@@ -425,12 +425,17 @@ class Trainer:
         save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
 
     def resume(self) -> None:
-        """Take up the newest intact checkpoint, if there is one."""
+        """Take up the newest intact checkpoint, if there is one.
+
+        :raises CheckpointError: when it is of another model, optimizer, freezing or regularizers.
+        """
         found = load_latest(self.folder) if self.folder is not None else None
         if found is None:
             return
+        kind = type(self.optimizer).__name__
+        saved = found.state.get("optimizer", kind)
         try:
-            if (saved := found.state.get("optimizer", kind := type(self.optimizer).__name__)) != kind:
+            if saved != kind:
                 raise ValueError(f"{saved} -> {kind}")
             self.take_up(found.parts)
             restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
