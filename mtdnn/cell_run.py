@@ -15,7 +15,7 @@ import torch
 from mtdnn.cell_folder import CellFolder
 from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit, tokenizer_name
-from mtdnn.data_store import EVALUATED, DataStore
+from mtdnn.data_store import DataStore
 from mtdnn.distributed import ALONE, Ranks
 from mtdnn.evaluate import Evaluation, bootstrap, evaluate
 from mtdnn.files import write_manifest, write_text_atomically, writing
@@ -155,10 +155,15 @@ class CellRun:
         if self.stage.keeps_model and self.ranks.first:
             self.save_model(model, self.folder.model)
         evaluations = [
-            evaluate(model, self.data.split(task, split), pad_id=self.data.tokenizer.pad_token_id, ranks=self.ranks)
+            evaluate(
+                model,
+                self.data.split(task, split),
+                batch_size=self.options.eval_batch_size,
+                pad_id=self.data.tokenizer.pad_token_id,
+                ranks=self.ranks,
+            )
             for task in self.tasks
-            for split in EVALUATED
-            if self.data.labelled(task, split)
+            for split in self.data.judged(task)
         ]
         facts = {
             "train_seconds": progress.seconds,
@@ -221,8 +226,7 @@ class CellRun:
                 max_length=self.config.encoder.max_length,
                 bad_rows=self.config.data.bad_rows,
             )
-            for split in EVALUATED
-            if self.data.labelled(task, split)
+            for split in self.data.judged(task)
         ]
         return evaluations, {}
 

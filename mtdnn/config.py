@@ -45,6 +45,8 @@ class DataConfig(Strict):
     :param layout: ``hub``, ``files`` or ``generated``; by default what fits ``--data-dir``.
     :param drop_leaks: leave training units out whose text pair stands in any task's validation or test split.
     :param max_train_rows: cap on each task's training rows, stratified and seeded.
+    :param eval_splits: what a trained model is evaluated on, where it is labelled. Selecting the best checkpoint reads
+        validation all the same.
     :param bad_rows: ``stop`` names every bad row and trains nothing; ``skip`` leaves them out, counted, and writes them
         to the run's folder.
     """
@@ -53,6 +55,12 @@ class DataConfig(Strict):
     bad_rows: BadRows = "stop"
     drop_leaks: bool = True
     max_train_rows: Count | None = None
+    eval_splits: Annotated[list[Literal["validation", "test"]], Field(min_length=1)] = ["validation", "test"]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "DataConfig":
+        check_distinct(self.eval_splits, where="eval_splits")
+        return self
 
 
 class TrainConfig(Strict):

@@ -88,6 +88,10 @@ class DataStore:
         layout = self.registry[task].layout(wanted)
         return split in layout.splits and split not in layout.unlabelled
 
+    def judged(self, task: str) -> list[Split]:
+        """The splits that a model of the task is evaluated on."""
+        return [split for split in EVALUATED if split in self.config.data.eval_splits and self.labelled(task, split)]
+
     def check(self, names: Sequence[str]) -> None:
         """Read every split of these tasks, so that all bad rows are named before anything is trained.
 

@@ -15,7 +15,7 @@ from mtdnn.baseline import Constant, flat
 from mtdnn.cell_folder import CellFolder, keys_of
 from mtdnn.cell_run import CellRun, Setting, methods_of, options_of
 from mtdnn.config import ExperimentConfig
-from mtdnn.data_store import EVALUATED, DataStore, digest
+from mtdnn.data_store import DataStore, digest
 from mtdnn.distributed import ALONE, Ranks, own_device
 from mtdnn.encoder import Pool
 from mtdnn.errors import (
@@ -201,9 +201,9 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomically(self.out / "experiment.json", about)
         for task in self.config.tasks():
-            for split in EVALUATED:
+            for split in self.data.judged(task):
                 path = folder / f"{task}-{split}.jsonl"
-                if self.data.labelled(task, split) and not path.is_file():
+                if not path.is_file():
                     units = self.data.read(task, split)
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
         for task in self.config.tasks():
@@ -305,7 +305,10 @@ class Experiment:
         return {
             "numerics": NUMERICS_VERSION[self.config.encoder.pool],
             "encoder": self.config.encoder.model_dump(),
-            "data": {**self.config.data.model_dump(exclude={"bad_rows"}), "held_out": self.data.held_out_digest},
+            "data": {
+                **counted(self.config.data.model_dump(exclude={"bad_rows"})),
+                "held_out": self.data.held_out_digest,
+            },
             "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
             "train": counted(asdict(options_of(self.config, cell))),
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},

@@ -11,7 +11,6 @@ import torch
 
 from mtdnn.data.batch import sorted_batches
 from mtdnn.data.tokenize import Positions, TaskSplit
-from mtdnn.data_store import EVALUATED
 from mtdnn.evaluate import predict_batches
 from mtdnn.experiment import Experiment
 from mtdnn.plan import Cell
@@ -114,8 +113,12 @@ def visits_of(data: Any, epochs: Sequence[Sequence[Sequence[tuple[str, Positions
 def seconds_of(job: Experiment, cell: Cell, plan: Plan, epochs: Sequence[Any], rates: Rates) -> float:
     """Training, a validation an epoch where the best checkpoint is kept, and the evaluation at the end."""
     trained = sum(padded_tokens(plan.data[task], units) for steps in epochs for step in steps for task, units in step)
-    validated = judged_tokens(job, cell, ["validation"], plan.options) if plan.options.select == "best" else 0
-    judged = judged_tokens(job, cell, EVALUATED, plan.options) + len(epochs) * validated
+    judged = sum(
+        judged_tokens(job, plan.options, task, split) for task in cell.tasks for split in job.data.judged(task)
+    )
+    if plan.options.select == "best":
+        labelled = [task for task in cell.tasks if job.data.labelled(task, "validation")]
+        judged += len(epochs) * sum(judged_tokens(job, plan.options, task, "validation") for task in labelled)
     return rates.train * trained + rates.predict * judged
 
 
@@ -123,13 +126,9 @@ def padded_tokens(data: TaskSplit, units: Positions) -> int:
     return int(data.lengths[units].max() * data.num_rows[units].sum())
 
 
-def judged_tokens(job: Experiment, cell: Cell, splits: Sequence[str], options: TrainOptions) -> int:
-    data = [job.data.split(task, split) for task in cell.tasks for split in splits if job.data.labelled(task, split)]
-    return sum(
-        padded_tokens(each, units)
-        for each in data
-        for units in sorted_batches(each, batch_size=options.eval_batch_size)
-    )
+def judged_tokens(job: Experiment, options: TrainOptions, task: str, split: str) -> int:
+    data = job.data.split(task, split)
+    return sum(padded_tokens(data, units) for units in sorted_batches(data, batch_size=options.eval_batch_size))
 
 
 def probed(job: Experiment, cell: Cell) -> Trainer:

@@ -117,6 +117,10 @@ class Sweep:
         for task in dict.fromkeys(task for cell in cells for task in cell.tasks):
             if not job.data.labelled(task, "validation"):
                 raise ConfigError(f"task '{task}' has no labelled validation split here to judge trials by")
+        if "validation" not in job.config.data.eval_splits:
+            raise ConfigError(
+                f"{job.config.place('data', 'eval_splits')}: trials are judged by validation; name it too"
+            )
         return cells
 
     def run(self, *, on_trial: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from mtdnn.optim import Precision
 from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
 
-# Values of training options with which a result is the same, bit by bit, as if the option were not there; () for any.
+# Values of options with which a result is the same, bit by bit, as if the option were not there; () for any.
 UNCOUNTED: Mapping[str, tuple[Any, ...]] = {
     "activation_checkpointing": (),
     "num_workers": (),
     "on_nan": (None, "stop"),
     "max_skipped": (None, 10),
+    "eval_splits": (["validation", "test"], ["test", "validation"]),
 }
 
 

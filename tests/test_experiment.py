@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 from support import EXPERIMENT, write_toy_experiment
 
+from mtdnn import cell_run
 from mtdnn.cell_folder import differences
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
+from mtdnn.evaluate import evaluate
 from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
 from mtdnn.runs import read_run
@@ -90,6 +92,29 @@ def test_a_result_older_than_an_option_is_accepted(done):
     inputs = json.dumps([result["inputs"] for result in experiment_at(folder).results()])
     assert "few_shot" in inputs
     assert "activation_checkpointing" not in inputs
+
+
+def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_selects(tmp_path, done, monkeypatch):
+    write_toy_experiment(tmp_path)
+    job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]"])
+    seen = []
+    monkeypatch.setattr(cell_run, "evaluate", lambda *a, **k: seen.append(k["batch_size"]) or evaluate(*a, **k))
+    (result,) = [each for each in job.run(chosen=job.cells[:1]) if each["stage"] == "joint"]
+    (whole,) = [each for each in done[1] if each["stage"] == "joint"]
+    assert {task: {"test": splits["test"]} for task, splits in whole["metrics"].items()} == result["metrics"]
+    assert result["history"][0]["validation"]
+    assert [path.name for path in sorted((tmp_path / "out/examples").iterdir())] == [
+        f"{task}-test.jsonl" for task in sorted(job.config.tasks())
+    ]
+    assert seen == [job.at(job.cells[0]).options.eval_batch_size] * len(result["metrics"])
+    with pytest.raises(ConfigError, match=r"another configuration: data.eval_splits"):
+        experiment_at(tmp_path).run(chosen=job.cells[:1])
+
+
+def test_both_splits_in_either_order_are_the_same_as_not_saying_it(done, monkeypatch):
+    folder, results = done
+    monkeypatch.setattr(Experiment, "run_cell", lambda self, cell: pytest.fail(f"{cell} was trained again"))
+    assert experiment_at(folder, overrides=["data.eval_splits=[test, validation]"]).run() == results
 
 
 def test_another_configuration_is_refused_with_the_difference(done):

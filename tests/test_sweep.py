@@ -213,6 +213,11 @@ def test_an_experiment_with_several_systems_needs_the_one_that_counts(toy, tmp_p
     }
 
 
+def test_a_sweep_that_does_not_evaluate_on_validation_is_refused(toy, tmp_path):
+    with pytest.raises(ConfigError, match=r"--set data.eval_splits: trials are judged by validation"):
+        sweep(toy, tmp_path, overrides=["data.eval_splits=[test]"])
+
+
 def test_the_folder_of_another_sweep_is_refused_with_the_difference(toy, whole):
     out, _ = whole
     with pytest.raises(ConfigError, match=r"trials of another sweep: space.seed: 1 -> 2"):
