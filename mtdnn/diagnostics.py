@@ -1,4 +1,4 @@
-"""What regularizers tell of themselves while they train, and what it means in words."""
+"""What the perturbing methods tell of themselves while they train, and what it means in words."""
 
 import math
 from collections import defaultdict
@@ -12,7 +12,7 @@ FLOOR_SHARE = 0.5
 
 
 class Diagnostics:
-    """Samples of the regularizers' diagnostics, their means, and warnings that each are given once.
+    """Samples of the methods' diagnostics, their means, and warnings that each are given once.
 
     :param every: optimizer steps between two samples; None for none.
     :param dtype: of the training pass; a penalty below its resolution beside the loss does nothing.
@@ -27,11 +27,14 @@ class Diagnostics:
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
 
-    def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float) -> None:
-        """What the regularizer ``name`` says of a batch whose task loss is ``loss``; kept by :meth:`commit`."""
+    def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float = 0.0) -> None:
+        """What the method ``name`` says of a batch; kept by :meth:`commit`.
+
+        :param loss: the task's, which a regularizer's penalty stands beside; an objective tells their ratio itself.
+        """
         if found:
             ratio = {"penalty/loss": found["penalty"] / loss} if loss > 0 and "penalty" in found else {}
-            finite = {key: value for key, value in {**found, **ratio}.items() if math.isfinite(value)}
+            finite = {key: value for key, value in {**ratio, **found}.items() if math.isfinite(value)}
             self.pending.append({"regularizer": name, "step": step, "task": task, **finite})
 
     def commit(self) -> None:

@@ -53,6 +53,12 @@ class Registry(Generic[T]):
             raise ConfigError(f"{where}: {unknown(self.kind, name, self._components)}")
         return self._components[name]
 
+    def name_of(self, component: T) -> str:
+        """The name that YAML has for a component; the class's own for one that is not registered."""
+        self._scan()
+        named = (name for name, known in self._components.items() if known is component)
+        return next(named, getattr(component, "__name__", repr(component)))
+
     def _scan(self) -> None:
         if self._scanned:
             return

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.loss_log import LossLog
 from mtdnn.memory import is_out_of_memory, memory_for
 from mtdnn.model import MultiTaskModel
-from mtdnn.objectives.base import Objective, Term
+from mtdnn.objectives.base import OBJECTIVES, Objective, Term
 from mtdnn.optim import PRECISIONS, autocast_dtype, clip, freeze, make_optimizer, make_schedule
 from mtdnn.passes import Pass
 from mtdnn.regularizers.base import Attached
@@ -231,15 +231,29 @@ class Trainer:
             self.objective.terms(self.model, batch, rng, sites=self.sites)
             for batch, rng in zip(step.batches, rngs, strict=True)
         ]
+        if self.diagnostics.due(self.progress.step):
+            self.ask_objective(step.batches, rngs)
         for turn in range(1, self.objective.num_terms + 1):
             for batch, share, rng, source in zip(step.batches, step.shares(), rngs, terms, strict=True):
                 (self.next_loss(source, batch, rng) * share).backward()
             if self.objective.updates_each_term or turn == self.objective.num_terms:
                 self.update(step)
 
+    def ask_objective(self, batches: Sequence[Batch], rngs: Sequence[Rng]) -> None:
+        """What the objective says of its perturbation of each micro-batch."""
+        name = OBJECTIVES.name_of(type(self.objective))
+        for batch, rng in zip(batches, rngs, strict=True):
+            with self.in_precision():
+                found = self.objective.diagnose(self.model, batch, rng)
+            self.diagnostics.note(name, found, step=self.progress.step, task=batch.task)
+
+    def in_precision(self) -> AbstractContextManager[Any]:
+        """While entered, passes run in the training's precision."""
+        return torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
+
     def next_loss(self, terms: Iterator[Term], batch: Batch, rng: Rng) -> Tensor:
         """The objective's next term, with the penalties that attach to it."""
-        with torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        with self.in_precision():
             term = next(terms)
             self.losses.note(batch.task, term.loss, batch)
             if term.clean is None:

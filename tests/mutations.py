@@ -109,7 +109,7 @@ DIVERGENCE = changes(
 )
 
 PERTURBATION = changes(
-    "regularizers/perturbation.py",
+    "perturbation.py",
     [REGULARIZERS, OPTION_A],
     ("dim=(1, 2), keepdim=True)", "dim=-1, keepdim=True)", "a row's norm is one of each token"),
     ("dim=(1, 2), keepdim=True)", "dim=(0, 1, 2), keepdim=True)", "a row's norm is the batch's"),
@@ -596,9 +596,21 @@ STANDARD = changes(
 )
 
 SEEKING = [f"{METHODS}pgd_trains_at_the_references_last_change"]
+DIAGNOSED = f"{OBJECTIVES}::test_what_a_label_seeking_objective_says_is_of_the_change_it_trains_at"
 LABEL_SEEKING = changes(
     "objectives/label_seeking.py",
     SEEKING,
+    ("range(self.num_climbs)", "range(self.num_climbs + 1)", "there is one step too many"),
+    ("range(self.num_climbs)", "range(self.num_climbs - 1)", "there is one step too few"),
+    ("return self.num_terms - 1", "return self.num_terms", "it is diagnosed a step later than it trains", DIAGNOSED),
+    (
+        "loss_U = self.losses(model, batch, delta_NTD, masks)",
+        'loss_U = self.losses(model, batch, delta_NTD, rng.at("ascent"))',
+        "the ascent has masks of its own",
+        f"{OBJECTIVES}::test_all_passes_of_pgd_share_one_dropout_mask",
+    ),
+    (".mean().item() - still", ".mean().item()", "the rise is the loss", DIAGNOSED),
+    ("rise / random", "random / rise", "the gain is upside down", DIAGNOSED),
     ("delta_NTD.detach() + self.step_size", "delta_NTD.detach() - self.step_size", "ascent is descent"),
     ("+ self.step_size * gradient_NTD", "+ gradient_NTD", "the step has no alpha"),
     (" / frobenius(gradient_NTD)", "", "the gradient is not normalised"),
@@ -640,18 +652,12 @@ LABEL_SEEKING = changes(
 PGD = changes(
     "objectives/pgd.py",
     SEEKING,
-    ("range(self.num_steps)", "range(self.num_steps + 1)", "there is one step too many"),
-    ("range(self.num_steps)", "range(self.num_steps - 1)", "there is one step too few"),
+    ("return self.num_steps", "return self.num_steps + 1", "there is one step too many"),
+    ("return self.num_steps", "return self.num_steps - 1", "there is one step too few"),
     (
         "model, batch, delta_NTD, masks).mean())",
         "model, batch, delta_NTD, masks).sum())",
         "the loss is a sum over units",
-    ),
-    (
-        "loss_U = self.losses(model, batch, delta_NTD, masks)",
-        'loss_U = self.losses(model, batch, delta_NTD, rng.at("ascent"))',
-        "the ascent has masks of its own",
-        f"{OBJECTIVES}::test_all_passes_of_pgd_share_one_dropout_mask",
     ),
 )
 

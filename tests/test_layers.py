@@ -10,7 +10,7 @@ LAYERS = [
     {"registry", "yaml_files", "runner", "files", "distributed", "markdown", "hub_upload"},
     {"schema", "metrics", "recompute", "trackers", "prediction_files"},
     {"tasks", "statistics"},
-    {"data", "divergences", "dropout", "families", "samplers", "label_savings"},
+    {"data", "divergences", "dropout", "perturbation", "families", "samplers", "label_savings"},
     {"encoder", "heads"},
     {"activation_checkpointing", "memory", "last_layer", "task_faults", "new_texts"},
     {"passes", "model_card"},

@@ -15,6 +15,7 @@ from mtdnn.checkpoint import list_checkpoints, load_checkpoint
 from mtdnn.distributed import Ranks
 from mtdnn.errors import CheckpointError, NonFiniteError
 from mtdnn.interruptions import Interrupted, interruptions
+from mtdnn.objectives.base import OBJECTIVES
 from mtdnn.objectives.free_at import FreeAt
 from mtdnn.objectives.freelb import FreeLb
 from mtdnn.objectives.pgd import Pgd
@@ -206,6 +207,20 @@ def test_samples_of_the_diagnostics_stand_in_the_history_and_the_progress_line(t
     assert {"gain", "delta_inf", "penalty/loss", "dropout_floor"} <= set(history[0]["diagnostics"]["smart"])
     assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 2, 4]
     assert all("smart gain=" in text for text in shown)
+
+
+@pytest.mark.parametrize("objective", [FreeLb(num_steps=2), Pgd(num_steps=2), FreeAt(num_steps=2)])
+def test_what_an_objective_is_asked_of_its_perturbation_changes_nothing(toy, objective):
+    asked, silent = (
+        trainer_for(toy, tasks=["nli"], epochs=2, regularizers={}, objective=objective, diagnose_every=every)
+        for every in (2, None)
+    )
+    history = asked.run().history
+    name = OBJECTIVES.name_of(type(objective))
+    assert {"delta_inf", "delta_rms/x_rms", "penalty/loss"} <= set(history[0]["diagnostics"][name])
+    assert silent.run().history[0]["losses"] == history[0]["losses"]
+    for one, other in zip(asked.model.parameters(), silent.model.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once_and_names_the_rows(toy):

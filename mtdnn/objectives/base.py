@@ -60,5 +60,12 @@ class Objective(ABC):
         :param sites: what regularizers want recorded in the clean pass.
         """
 
+    def diagnose(self, model: Perturbable, batch: Batch, rng: Rng) -> dict[str, float]:
+        """What the objective says of its perturbation of a batch; nothing where it has none.
+
+        :param rng: the one that its terms are drawn from.
+        """
+        return {}
+
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", package="mtdnn.objectives")

@@ -15,6 +15,7 @@ from torch import Tensor
 from mtdnn.data.batch import Batch
 from mtdnn.objectives.base import Objective
 from mtdnn.passes import Perturbable
+from mtdnn.perturbation import random_like, row_norm, row_rms
 from mtdnn.rng import Rng
 
 SMALLEST_NORM = 1e-10
@@ -64,6 +65,46 @@ class LabelSeeking(Objective):
         """The loss of each unit under a change: (U,); one source of masks is one mask."""
         moved = model.run(batch, rng=rng, site=self.site, delta_NTD=delta_NTD)
         return model.loss(moved.logits, batch)
+
+    @property
+    def num_climbs(self) -> int:
+        """Ascent steps to the last change that the parameters are trained at."""
+        return self.num_terms - 1
+
+    def climbed(self, model: Perturbable, batch: Batch, rng: Rng, masks: Rng) -> Tensor:
+        """That change, found at fixed parameters, which collect nothing: (N, T, D)."""
+        delta_NTD = self.start(model, batch, rng)
+        for _ in range(self.num_climbs):
+            delta_NTD.requires_grad_()
+            loss_U = self.losses(model, batch, delta_NTD, masks)
+            (gradient_NTD,) = torch.autograd.grad(loss_U.sum(), delta_NTD)
+            delta_NTD = self.ascended(delta_NTD, gradient_NTD, batch)
+        return delta_NTD
+
+    def diagnose(self, model: Perturbable, batch: Batch, rng: Rng) -> dict[str, float]:
+        """How large the last change is, and how much it raises the loss, with one dropout mask for all.
+
+        ``penalty/loss`` is the rise over the loss without a change; ``gain`` the rise over that of a random change of
+        the same size in every norm, where that one rises.
+        """
+        masks = rng.at("dropout")
+        delta_NTD = self.climbed(model, batch, rng, masks)
+        with torch.no_grad():
+            clean = model.run(batch, rng=masks, sites=self.sites)
+            still = model.loss(clean.logits, batch).mean().item()
+            shuffled_NTD = random_like(delta_NTD, rng.at("random").generator())
+            rise, random = (
+                self.losses(model, batch, each_NTD, masks).mean().item() - still
+                for each_NTD in (delta_NTD, shuffled_NTD)
+            )
+        ratio_N11 = row_rms(delta_NTD, batch.mask_NT) / row_rms(clean.hidden(self.site), batch.mask_NT)
+        found = {
+            "delta_inf": row_norm(delta_NTD, "inf").mean().item(),
+            "delta_rms/x_rms": ratio_N11.mean().item(),
+            "penalty": rise,
+        }
+        found |= {"penalty/loss": rise / still} if still > 0 else {}
+        return found | ({"gain": rise / random} if random > 0 else {})
 
     def ascended(self, delta_NTD: Tensor, gradient_NTD: Tensor, batch: Batch) -> Tensor:
         """One step along the gradient's direction and back into the ball."""

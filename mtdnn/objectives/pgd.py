@@ -6,8 +6,6 @@ Madry et al., 2018, as Zhu et al., 2020 ("FreeLB", section 3.1) use it for text.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from mtdnn.data.batch import Batch
 from mtdnn.objectives.base import OBJECTIVES, Term
 from mtdnn.objectives.label_seeking import LabelSeeking
@@ -31,12 +29,11 @@ class Pgd(LabelSeeking):
 
     COST = "1 + num_steps forward and as many backward passes, in place of one of each"
 
+    @property
+    def num_climbs(self) -> int:
+        return self.num_steps
+
     def terms(self, model: Perturbable, batch: Batch, rng: Rng, *, sites: Sequence[str]) -> Iterator[Term]:
         masks = rng.at("dropout")
-        delta_NTD = self.start(model, batch, rng)
-        for _ in range(self.num_steps):
-            delta_NTD.requires_grad_()
-            loss_U = self.losses(model, batch, delta_NTD, masks)
-            (gradient_NTD,) = torch.autograd.grad(loss_U.sum(), delta_NTD)
-            delta_NTD = self.ascended(delta_NTD, gradient_NTD, batch)
+        delta_NTD = self.climbed(model, batch, rng, masks)
         yield Term(self.losses(model, batch, delta_NTD, masks).mean())

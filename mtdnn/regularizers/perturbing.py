@@ -14,8 +14,8 @@ from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, Outputs, StopGradient, divergence
 from mtdnn.encoder import TWICE
 from mtdnn.passes import DropoutMode, Pass, Perturbable
+from mtdnn.perturbation import random_like, row_norm, row_rms
 from mtdnn.regularizers.base import Regularizer
-from mtdnn.regularizers.perturbation import random_like, row_norm, row_rms
 from mtdnn.rng import Rng
 
 

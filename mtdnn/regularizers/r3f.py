@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from mtdnn.data.batch import Batch
 from mtdnn.passes import DropoutMode, Pass, Perturbable
+from mtdnn.perturbation import row_rms
 from mtdnn.regularizers.base import REGULARIZERS
-from mtdnn.regularizers.perturbation import row_rms
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, wide
 from mtdnn.rng import Rng
 

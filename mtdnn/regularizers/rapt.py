@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mtdnn.data.batch import Batch
 from mtdnn.passes import DropoutMode, Pass, Perturbable
+from mtdnn.perturbation import row_norm
 from mtdnn.regularizers.base import REGULARIZERS
-from mtdnn.regularizers.perturbation import row_norm
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, wide
 from mtdnn.rng import Rng, seed_of
 

@@ -17,9 +17,9 @@ from mtdnn.data.batch import Batch
 from mtdnn.divergences import Form, Outputs, StopGradient, divergence
 from mtdnn.encoder import TWICE
 from mtdnn.passes import DropoutMode, Pass, Perturbable
+from mtdnn.perturbation import Norm, project, row_rms, steepest_step, unit_step
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.linearization import GradientAt, linearization_error
-from mtdnn.regularizers.perturbation import Norm, project, row_rms, steepest_step, unit_step
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, gradient_of, wide
 from mtdnn.rng import Rng
 

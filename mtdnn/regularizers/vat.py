@@ -14,8 +14,8 @@ from torch import Tensor
 from mtdnn.data.batch import Batch
 from mtdnn.divergences import divergence
 from mtdnn.passes import DropoutMode, Pass, Perturbable
+from mtdnn.perturbation import row_norm, unit_step
 from mtdnn.regularizers.base import REGULARIZERS
-from mtdnn.regularizers.perturbation import row_norm, unit_step
 from mtdnn.regularizers.perturbing import Perturbation, Perturbing, gradient_of, wide
 from mtdnn.rng import Rng
 

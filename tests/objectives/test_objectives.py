@@ -104,6 +104,38 @@ def test_all_passes_of_pgd_share_one_dropout_mask(monkeypatch):
         torch.testing.assert_close(loss_U, seen[0])
 
 
+@pytest.mark.parametrize("cls", LABEL_SEEKING)
+@pytest.mark.parametrize("task", NAMES)
+def test_what_a_label_seeking_objective_says_is_of_the_change_it_trains_at(cls, task, monkeypatch):
+    model, batch = toy_model(tasks=ALL).eval(), toy_batch(task)
+    objective, seen = cls(num_steps=3, step_size=0.2, init_magnitude=0.1, max_norm=0.5), []
+    losses = cls.losses
+    monkeypatch.setattr(
+        cls, "losses", lambda self, m, b, d, r: seen.append((d.detach(), losses(self, m, b, d, r))) or seen[-1][1]
+    )
+    told = objective.diagnose(model, batch, RNG)
+    (_, raised), (random_NTD, random) = ((d, loss.mean().item()) for d, loss in seen[-2:])
+    assert all(weight.grad is None for weight in model.parameters())
+    for term in objective.terms(model, batch, RNG, sites=()):
+        (term.loss * term.share).backward()
+    (trained_NTD, _) = seen[-1]
+    still = model.loss(model.run(batch).logits, batch).mean().item()
+    assert term.loss.item() == pytest.approx(raised, rel=1e-5)
+    assert told["penalty"] == pytest.approx(raised - still, rel=1e-4)
+    assert told["penalty/loss"] == pytest.approx((raised - still) / still, rel=1e-4)
+    assert told["delta_inf"] == pytest.approx(trained_NTD.abs().amax((1, 2)).mean().item(), rel=1e-4)
+    assert told["penalty"] > 0
+    torch.testing.assert_close(random_NTD.abs(), trained_NTD.abs(), rtol=1e-3, atol=1e-6)
+    assert told.get("gain") == (
+        pytest.approx((raised - still) / (random - still), rel=1e-3) if random > still else None
+    )
+
+
+@pytest.mark.parametrize("name", ["standard", "r_drop"])
+def test_an_objective_without_a_perturbation_says_nothing_of_one(name):
+    assert build(OBJECTIVES, {"type": name}, where="test").diagnose(toy_model(), toy_batch("nli"), RNG) == {}
+
+
 def test_a_step_leaves_padding_alone_even_where_it_has_a_gradient():
     batch = toy_batch("nli")
     everywhere = torch.ones(*batch.mask_NT.shape, 8)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import TASKS, TOKEN_TASKS, toy_batch, toy_model
 
+from mtdnn.perturbation import project, row_norm, row_rms, unit_step
 from mtdnn.registry import build, options_of
 from mtdnn.regularizers.base import REGULARIZERS
 from mtdnn.regularizers.bregman import Bregman
-from mtdnn.regularizers.perturbation import project, row_norm, row_rms, unit_step
 from mtdnn.regularizers.perturbing import Perturbation
 from mtdnn.regularizers.r3f import R3f
 from mtdnn.regularizers.rapt import Rapt
