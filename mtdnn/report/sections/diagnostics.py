@@ -6,7 +6,7 @@ from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
 
 VALUES = ("delta_inf", "delta_rms/x_rms", "penalty/loss", "gain", "dropout_floor")
-HEADER = ("system", "stage", "task", "fraction", "regularizer", *VALUES, "samples")
+HEADER = ("system", "stage", "task", "fraction", "method", *VALUES, "samples")
 
 
 def diagnostics(study: Study) -> Section | None:
@@ -21,7 +21,8 @@ def diagnostics(study: Study) -> Section | None:
         title="Perturbations, mean over the samples",
         header=HEADER,
         rows=rows,
-        note="gain: the penalty over that of a random change of the same size, 1 when the ascent adds nothing. "
+        note="gain: the penalty (in adversarial objectives the rise of the loss) over that of a random change of the "
+        "same size, 1 when the ascent adds nothing. "
         "dropout_floor: the penalty without any change.",
     )
     return Section(name="diagnostics", title="Perturbations", text=list(warnings), tables=[table])
