@@ -96,7 +96,7 @@ def test_a_result_older_than_an_option_is_accepted(done):
 
 def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_selects(tmp_path, done, monkeypatch):
     write_toy_experiment(tmp_path)
-    job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]"])
+    job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]", "train.eval_batch_size=96"])
     seen = []
     monkeypatch.setattr(cell_run, "evaluate", lambda *a, **k: seen.append(k["batch_size"]) or evaluate(*a, **k))
     (result,) = [each for each in job.run(chosen=job.cells[:1]) if each["stage"] == "joint"]
@@ -106,7 +106,7 @@ def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_s
     assert [path.name for path in sorted((tmp_path / "out/examples").iterdir())] == [
         f"{task}-test.jsonl" for task in sorted(job.config.tasks())
     ]
-    assert seen == [job.at(job.cells[0]).options.eval_batch_size] * len(result["metrics"])
+    assert seen == [96] * len(result["metrics"])
     with pytest.raises(ConfigError, match=r"another configuration: data.eval_splits"):
         experiment_at(tmp_path).run(chosen=job.cells[:1])
 
