@@ -80,6 +80,9 @@ class CellRun:
         started = time.monotonic()
         with self.folder.work() if self.ranks.first else nullcontext():
             evaluations, facts = self._cosine() if self.stage.kind == "cosine" else self._train()
+            doubts = [text for each in evaluations for text in each.doubts()]
+            for text in doubts:
+                log.warning("%s", text)
             result = {
                 "system": self.cell.system,
                 "stage": self.stage.name,
@@ -89,6 +92,7 @@ class CellRun:
                 "root": str(self.cell.root) if self.cell.upstream else None,
                 "metrics": self._metrics(evaluations),
                 **facts,
+                "warnings": [*facts.get("warnings", []), *doubts],
                 "wall_seconds": time.monotonic() - started,
             }
             if self.ranks.first:

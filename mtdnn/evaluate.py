@@ -36,6 +36,16 @@ class Evaluation:
     gold: list[Any]
     num_counted: int = 0
 
+    def doubts(self) -> list[str]:
+        """What is wrong with the answers as a whole, in words."""
+        alike = all(each == self.decoded[0] for each in self.decoded)
+        if not alike or all(each == self.gold[0] for each in self.gold):
+            return []
+        return [
+            f"{self.task}: every {self.split} example gets the same answer; a lower learning rate, more steps or "
+            "another seed may help"
+        ]
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """One mapping per unit, for a predictions file; ``prediction`` and ``target`` are as the metrics take them."""
         for index, (uid, described) in enumerate(zip(self.uids, self.predictions, strict=True)):

@@ -13,7 +13,7 @@ from mtdnn.cell_folder import differences
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
 from mtdnn.errors import CheckpointError, ConfigError, DataError
-from mtdnn.evaluate import evaluate
+from mtdnn.evaluate import Evaluation, evaluate
 from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
 from mtdnn.runs import read_run
@@ -109,6 +109,41 @@ def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_s
     assert seen == [96] * len(result["metrics"])
     with pytest.raises(ConfigError, match=r"another configuration: data.eval_splits"):
         experiment_at(tmp_path).run(chosen=job.cells[:1])
+
+
+def answers(prediction, target):
+    return Evaluation("nli", "test", {}, list("abcd"), [{}] * 4, prediction, target, 4)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "doubted"),
+    [
+        ([1, 1, 1, 1], [0, 1, 1, 1], True),
+        ([0.5, 0.5, 0.5, 0.5], [0.1, 0.5, 0.2, 0.3], True),
+        ([1, 1, 0, 1], [0, 1, 1, 1], False),
+        ([1, 1, 1, 1], [0, 0, 0, 0], False),
+        ([1, 1, 1, 1], [], False),
+        ([], [], False),
+    ],
+)
+def test_the_same_answer_to_every_example_is_doubted_where_the_targets_differ(prediction, target, doubted):
+    found = answers(prediction, target).doubts()
+    assert [text.partition(";")[0] for text in found] == ["nli: every test example gets the same answer"] * doubted
+
+
+def test_doubtful_answers_are_told_and_stand_in_the_result(tmp_path, monkeypatch, caplog):
+    write_toy_experiment(tmp_path)
+
+    def alike(*args, **options):
+        found = evaluate(*args, **options)
+        return replace(found, decoded=found.decoded[:1] * len(found.decoded))
+
+    monkeypatch.setattr(cell_run, "evaluate", alike)
+    job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]", "systems.mtdnn=[{base: joint, tasks: [nli]}]"])
+    (result,) = job.run(chosen=job.cells[:1])
+    (told,) = answers([1, 1, 1, 1], [0, 1, 1, 1]).doubts()
+    assert result["warnings"] == [told]
+    assert told in caplog.messages
 
 
 def test_both_splits_in_either_order_are_the_same_as_not_saying_it(done, monkeypatch):

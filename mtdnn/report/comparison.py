@@ -13,6 +13,7 @@ from mtdnn.statistics import Difference, false_discoveries, mcnemar, paired_boot
 MOST_EXAMPLES = 20_000  # of a bootstrap
 MOST_SEEDS = 10_000  # that are told to be needed
 ONE_START = "*"
+BEYOND = "> 100"  # a difference that hardly a metric can have
 HEADER = (
     "task",
     "fraction",
@@ -120,7 +121,10 @@ class Comparison:
         if self.tests > 1:
             p += f", adjusted for {self.tests} comparisons {shown_p(self.adjusted)}"
         found = f"not resolved, 95 % interval {interval(self.seeds)}, {p}"
-        return f"{found}; with so many seeds one below {self._detectable()} is missed more than one time in five"
+        size = self._detectable()
+        if size == BEYOND:
+            return f"{found}; so few seeds show hardly any difference that there could be"
+        return f"{found}; with so many seeds one below {size} is missed more than one time in five"
 
     def _start(self) -> str:
         tested = self.verdict in TESTED
@@ -128,7 +132,7 @@ class Comparison:
 
     def _detectable(self, *, alone: bool = False) -> str:
         found = self.seeds.detectable(tests=1 if alone else self.tests)
-        return "-" if found is None else f"{100 * found:.1f}"
+        return "-" if found is None else BEYOND if found > 1 else f"{100 * found:.1f}"
 
     def row(self) -> tuple[str, ...]:
         return (

@@ -18,12 +18,14 @@ from mtdnn.report.sections.provenance import provenance
 from mtdnn.report.sections.published import published
 from mtdnn.report.sections.results import differences, results
 from mtdnn.report.sections.transfer import transfer
+from mtdnn.report.sections.warnings import warnings
 from mtdnn.report.study import Section, Study
 from mtdnn.report.svg import key, svg
 from mtdnn.runs import read_runs
 
 SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
     differences,
+    warnings,
     results,
     published,
     learning_curves,

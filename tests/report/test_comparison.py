@@ -103,6 +103,13 @@ def test_what_only_the_adjustment_leaves_unresolved_says_both_p_and_what_would_h
     assert told.endswith(f"with so many seeds one below {100 * detectable:.1f} is missed more than one time in five.")
 
 
+def test_two_seeds_far_apart_are_said_to_show_hardly_any_difference(tmp_path):
+    (found,) = compared(tmp_path, cells("standard", {1: 0.5, 2: 0.6}), cells("smart", {1: 0.6, 2: 0.55})).found
+    assert found.seeds.detectable() > 1
+    assert dict(zip(HEADER, found.row(), strict=True))["detectable"] == "> 100"
+    assert found.sentence().endswith("; so few seeds show hardly any difference that there could be.")
+
+
 def test_seeds_that_agree_do_not_speak_for_other_examples(tmp_path):
     folder = write_run(tmp_path / "run", {"plain": 0.5, "smart": 0.5}, fractions=(0.1,), num_examples=277)
     for seed in (1, 2, 3):

@@ -135,6 +135,13 @@ def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
     assert "3 seeds, 60 examples): resolved, over seeds" in start
 
 
+def test_warnings_come_once_a_stage_with_the_number_of_models(written):
+    text = (written[0] / "report.md").read_text()
+    start = text.index("## Warnings")
+    assert text.index("### ") < start < text.index("## Results")
+    assert text[start : text.index("## Results")].count("smart, adapt (6 models): smart is mostly") == 1
+
+
 def test_tables_are_csv_and_latex_with_the_numbers_of_the_page(run, written):
     out, paths = written
     rows = rows_of(out / "tables/results.csv")

@@ -13,9 +13,6 @@ def diagnostics(study: Study) -> Section | None:
     rows = [row for group in study.groups for row in group_rows(group)]
     if not rows:
         return None
-    warnings = dict.fromkeys(
-        f"{cell.system}, {cell.stage}: {text}" for cell in study.cells for text in cell.result.get("warnings", [])
-    )
     table = Table(
         name="diagnostics",
         title="Perturbations, mean over the samples",
@@ -25,7 +22,7 @@ def diagnostics(study: Study) -> Section | None:
         "same size, 1 when the ascent adds nothing. "
         "dropout_floor: the penalty without any change.",
     )
-    return Section(name="diagnostics", title="Perturbations", text=list(warnings), tables=[table])
+    return Section(name="diagnostics", title="Perturbations", tables=[table])
 
 
 def group_rows(group: Group) -> list[tuple[str, ...]]:
