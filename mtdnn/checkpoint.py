@@ -24,7 +24,6 @@ from mtdnn.files import UNREADABLE, flush, verify_manifest, write_json, write_ma
 
 FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
-# What reading a damaged file may raise, besides what is wrong with its content.
 
 Parts = dict[str, dict[str, Tensor]]
 

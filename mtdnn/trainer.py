@@ -1,4 +1,4 @@
-"""The training loop, and what goes in and out of its checkpoints."""
+"""The training loop."""
 
 import logging
 import math
@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mtdnn.checkpoint import (
-    Checkpoint,
-    Parts,
-    load_checkpoint,
-    load_latest,
-    optimizer_parts,
-    restore_optimizer,
-    restore_schedule,
-    save_checkpoint,
-)
+from mtdnn.checkpoint import Parts, load_checkpoint, load_latest, save_checkpoint
 from mtdnn.data.batch import Batch
 from mtdnn.data.loading import StepBatches, in_order
 from mtdnn.data.tokenize import Positions, TaskSplit
 from mtdnn.diagnostics import Diagnostics
 from mtdnn.distributed import ALONE, Ranks
-from mtdnn.errors import CheckpointError, ConfigError, NonFiniteError
+from mtdnn.errors import ConfigError, NonFiniteError
 from mtdnn.evaluate import Evaluation, evaluate, first_metrics
 from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.loss_log import LossLog
-from mtdnn.memory import is_out_of_memory, memory_for
+from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Objective, Term
 from mtdnn.optim import PRECISIONS, autocast_dtype, clip, freeze, make_optimizer, make_schedule
@@ -46,29 +36,11 @@ from mtdnn.rng import Rng
 from mtdnn.samplers.base import Sampler
 from mtdnn.tracking import Events
 from mtdnn.train_plan import Plan, Step, TrainOptions
+from mtdnn.training_state import Progress, TrainingState, copied
 
 log = logging.getLogger(__name__)
 TERMINAL_PAUSE, HEARTBEAT = 0.2, 60.0  # seconds between two progress lines, on a terminal and in a log file
 EVENT_EVERY = 10  # optimizer steps
-
-
-@dataclass
-class Progress:
-    """Where a run stands: everything that the next step depends on, besides the tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    epoch_start: int = 0
-    best_score: float | None = None
-    best_step: int | None = None
-    best_epoch: int | None = None
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-
-    def better(self, score: float) -> bool:
-        return self.best_score is None or score > self.best_score
 
 
 class Trainer:
@@ -107,7 +79,6 @@ class Trainer:
         self.plan = Plan(train, sampler, options, seed, objective.num_updates)
         self.num_epochs, self.num_steps = self.plan.num_epochs(), self.plan.num_steps()
         self.seed, self.pad_id, self.folder, self.on_step, self.ranks = seed, pad_id, folder, on_step, ranks
-        self.progress = Progress()
         self.best: Parts = {}
         model.activation_checkpointing = options.activation_checkpointing
         if options.freeze is not None:
@@ -126,6 +97,12 @@ class Trainer:
         self.sites = list(dict.fromkeys(site for each in regularizers.values() for site in each.regularizer.sites))
         self.losses = LossLog([*train, *(f"{name} penalty" for name in regularizers)], ranks=ranks)
         self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.autocast or torch.float32)
+        self.state = TrainingState(model, regularizers, self.optimizer, self.schedule, self.losses, self.diagnostics)
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        return self.state.progress
 
     @property
     def precision(self) -> str:
@@ -353,7 +330,7 @@ class Trainer:
             if progress.better(score):
                 progress.best_score, progress.best_step, progress.best_epoch = score, progress.step, progress.epoch
                 if self.folder is None:
-                    self.best = {name: copied(tensors) for name, tensors in self.weights().items()}
+                    self.best = {name: copied(tensors) for name, tensors in self.state.weights().items()}
             log.info("epoch %d: validation %.4f", progress.epoch, score)
         progress.history.append(record)
         if progress.best_step == progress.step or self.options.save_every is None:
@@ -406,65 +383,24 @@ class Trainer:
         """Put the weights into the model that ``select`` and ``evaluate`` ask for."""
         best = self.progress.best_step
         if self.options.select == "best" and best not in (None, self.progress.step):
-            self.take_up(self.best if self.folder is None else load_checkpoint(self.folder / f"step-{best:08d}").parts)
+            kept = self.best if self.folder is None else load_checkpoint(self.folder / f"step-{best:08d}").parts
+            self.state.put_back(kept)
         if (teacher := self.teacher_weights()) is not None:
             self.model.load_state_dict(teacher)
 
-    def weights(self) -> Parts:
-        """The model's and the regularizers' tensors."""
-        kept = {f"regularizer-{name}": each.regularizer.state_dict() for name, each in self.regularizers.items()}
-        return {"model": self.model.state_dict(), **{name: tensors for name, tensors in kept.items() if tensors}}
-
-    def take_up(self, parts: Parts) -> None:
-        """What :meth:`weights` gave."""
-        self.model.load_state_dict(parts["model"])
-        for name, attached in self.regularizers.items():
-            attached.regularizer.load_state_dict(parts.get(f"regularizer-{name}", {}))
-
     def save(self) -> None:
-        if self.folder is None or not self.ranks.first:
-            return
-        tensors, groups = optimizer_parts(self.optimizer)
-        parts = {**self.weights(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
-        schedule = {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"}
-        state = {
-            "progress": vars(self.progress),
-            "groups": groups,
-            "schedule": schedule,
-            "losses": self.losses.state(),
-            "diagnostics": self.diagnostics.state(),
-            "precision": self.precision,
-            "optimizer": type(self.optimizer).__name__,
-        }
-        save_checkpoint(self.folder, Checkpoint(self.progress.step, state, parts), best=self.progress.best_step)
+        if self.folder is not None and self.ranks.first:
+            found = self.state.checkpoint(precision=self.precision)
+            save_checkpoint(self.folder, found, best=self.progress.best_step)
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint, if there is one.
 
         :raises CheckpointError: when it is of another model, optimizer, freezing or regularizers.
         """
-        found = load_latest(self.folder) if self.folder is not None else None
-        if found is None:
+        if self.folder is None or (found := load_latest(self.folder)) is None:
             return
-        kind = type(self.optimizer).__name__
-        saved = found.state.get("optimizer", kind)
-        try:
-            if saved != kind:
-                raise ValueError(f"{saved} -> {kind}")
-            self.take_up(found.parts)
-            restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])
-            self.losses.take_up(found.state["losses"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise CheckpointError(
-                f"{self.folder}: step {found.step} cannot be gone on from with another model, optimizer, freezing or "
-                f"regularizers ({str(error)[:300]}): restore the configuration, or delete that folder to begin anew"
-            ) from error
-        restore_schedule(self.schedule, found.state["schedule"])
-        torch.set_rng_state(found.parts["random"]["torch"])
-        self.diagnostics.take_up(found.state["diagnostics"])
-        self.progress = Progress(**found.state["progress"])
+        self.state.take_up(found, where=self.folder)
         if self.options.precision == "auto":
             self.autocast = PRECISIONS[found.state.get("precision", self.precision)]
             self.diagnostics.dtype = self.autocast or torch.float32
@@ -474,7 +410,3 @@ class Trainer:
 def told(batch: Batch) -> str:
     """Its task and its rows, for a message."""
     return f"task '{batch.task}', rows {', '.join(batch.uids)}"
-
-
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in tensors.items()}

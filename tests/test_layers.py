@@ -30,6 +30,7 @@ LAYERS = [
         "search_space",
     },
     {"train_plan", "cell_folder", "loss_log"},
+    {"training_state"},
     {"trainer", "zero_shot", "predictor", "methods", "method_docs", "plan", "pretrained"},
     {"data_store", "run_card"},
     {"preflight", "cell_run"},

@@ -7,14 +7,14 @@ KILLS, KILLS_OF_TWO = (f"{KILLED}[one-process]",), (f"{KILLED}[two-jobs]",)
 
 PROTECTIONS = (
     Mutation(
-        file="trainer.py",
+        file="training_state.py",
         old='self.losses.take_up(found.state["losses"])',
         new="self.losses.clear()",
         change="R1: the losses of the epoch that was cut are forgotten",
         tests=KILLS,
     ),
     Mutation(
-        file="trainer.py",
+        file="training_state.py",
         old='restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])',
         new="pass",
         change="R1: the optimizer begins anew",

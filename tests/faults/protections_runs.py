@@ -9,14 +9,14 @@ REFUSED = f"{FOLDERS}another_configuration_or_other_data_is_refused_with_the_dif
 
 PROTECTIONS = (
     Mutation(
-        "trainer.py",
+        "training_state.py",
         'restore_optimizer(self.optimizer, found.parts["optimizer"], found.state["groups"])',
         "pass",
         "R2: the optimizer's state is not taken up",
         (STOPPED,),
     ),
     Mutation(
-        "trainer.py",
+        "training_state.py",
         'restore_schedule(self.schedule, found.state["schedule"])',
         "pass",
         "R2: the schedule begins anew",
