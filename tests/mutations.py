@@ -429,6 +429,18 @@ BREGMAN = changes(
         "the early momentum is the late one",
         f"{SMART}the_schedule_of_the_momentum_is_the_references",
     ),
+    (
+        "self.every / (self.memory * self.num_steps)",
+        "1 / (self.memory * self.num_steps)",
+        "the memory is in updates, not in steps",
+        f"{SMART}the_momentum_of_a_memory_is_the_references",
+    ),
+    (
+        "range(self.every, self.num_steps + 1, self.every)",
+        "range(self.every, self.num_steps, self.every)",
+        "the last update is not counted in what is left of the start",
+        f"{REGULARIZERS}::test_a_teacher_that_stays_at_the_start_is_warned_of_with_the_remedy",
+    ),
     ("train(shared and model.training)", "train(model.training)", "the teacher has dropout of its own", REGULARIZERS),
     (
         "replay=clean if shared else None",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from reference import bregman, smart
+from support import toy_model
 from toy_reference import KINDS, RNG, Toy, assert_close, reference_weights, some_entries
 
 from mtdnn.divergences import divergence
@@ -128,6 +129,14 @@ def test_the_schedule_of_the_momentum_is_the_references():
     regularizer = Bregman()
     regularizer.num_steps = 25
     assert [regularizer.beta(step) for step in range(1, 26)] == [bregman.beta_at(update, 25) for update in range(25)]
+
+
+@pytest.mark.parametrize(("memory", "every", "num_steps"), [(0.1, 1, 282), (0.5, 3, 100), (1.0, 1, 1), (0.1, 20, 100)])
+def test_the_momentum_of_a_memory_is_the_references(memory, every, num_steps):
+    regularizer = Bregman(memory=memory, every=every)
+    regularizer.begin(toy_model(), num_steps=num_steps)
+    expected = bregman.beta_of_memory(memory, every, num_steps)
+    assert [regularizer.beta(step) for step in (1, num_steps)] == pytest.approx([expected] * 2)
 
 
 def test_the_model_equals_the_reference_so_that_the_comparison_means_something():

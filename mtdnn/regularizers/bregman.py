@@ -5,6 +5,7 @@ Jiang et al., 2020, "SMART", sections 3.2 and 3.3, equation 3. https://arxiv.org
 
 import copy
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +21,7 @@ from mtdnn.rng import Rng
 
 log = logging.getLogger(__name__)
 EARLY, LATE = 0.99, 0.999
+MOST_OF_START = 0.5  # of the initial weights in the teacher when the stage ends; it is warned of more
 
 
 @REGULARIZERS.register("bregman")
@@ -29,6 +31,9 @@ class Bregman(Regularizer):
     :param weight: mu, at least 0.
     :param momentum: beta in [0, 1): the teacher becomes (1 - beta) theta + beta teacher. By default 0.99 for the first
         10 % of the updates, then 0.999 [choice, after Tarvainen and Valpola, 2017]; the paper gives no value.
+    :param memory: in place of a momentum, over which share of the stage's steps the teacher averages, in (0, 1]:
+        beta = 1 - S / (memory x steps), at least 0 [choice]. In a run of some hundred steps 0.999 is a teacher that
+        stays at the start.
     :param every: S, optimizer steps between two updates of the teacher; at least 1.
     :param reference_dropout: ``off``, or ``shared``: the student's masks in the teacher too [choice].
     :param divergence: l_s for distributions; numbers always take the squared difference.
@@ -52,6 +57,7 @@ class Bregman(Regularizer):
         *,
         weight: float = 1.0,
         momentum: float | None = None,
+        memory: float | None = None,
         every: int = 1,
         reference_dropout: Literal["off", "shared"] = "off",
         divergence: Form = "symmetric_kl",
@@ -60,7 +66,9 @@ class Bregman(Regularizer):
             raise ValueError(f"weight must be at least 0 and every at least 1, got {weight} and {every}")
         if momentum is not None and not 0 <= momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-        self.weight, self.momentum, self.every = weight, momentum, every
+        if memory is not None and (momentum is not None or not 0 < memory <= 1):
+            raise ValueError(f"memory must be in (0, 1] and without a momentum, got {memory} and {momentum}")
+        self.weight, self.momentum, self.memory, self.every = weight, momentum, memory, every
         self.reference_dropout, self.form = reference_dropout, divergence
         self.num_steps = 0
         self.teacher: Perturbable | None = None
@@ -69,6 +77,15 @@ class Bregman(Regularizer):
         if self.momentum == 0 and self.every == 1 and self.reference_dropout == "shared":
             log.warning("bregman does nothing: with momentum 0, every 1 and shared dropout the teacher is the student")
         self.num_steps = num_steps
+        if (share := self.start_share()) > MOST_OF_START:
+            remedy = "memory: 0.1" if 10 * self.every <= num_steps else "a smaller every"
+            log.warning(
+                "bregman's teacher holds the model at its start: after all %s steps it is still %.0f %% of the weights "
+                "it began with; %s lets it follow",
+                f"{num_steps:,}",
+                100 * share,
+                remedy,
+            )
         self.teacher = copy.deepcopy(model).requires_grad_(False)
 
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
@@ -84,7 +101,13 @@ class Bregman(Regularizer):
         """The momentum of the update after optimizer step ``step`` (from 1)."""
         if self.momentum is not None:
             return self.momentum
+        if self.memory is not None:
+            return max(0.0, 1 - self.every / (self.memory * self.num_steps))
         return EARLY if 10 * (step - 1) < self.num_steps else LATE
+
+    def start_share(self) -> float:
+        """How much of the stage's initial weights is in the teacher when the stage ends, in [0, 1]."""
+        return math.prod(self.beta(step) for step in range(self.every, self.num_steps + 1, self.every))
 
     @torch.no_grad()
     def after_step(self, model: Perturbable, *, step: int) -> None:

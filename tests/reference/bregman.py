@@ -24,6 +24,14 @@ def update_teacher(teacher: Weights, student: Weights, beta: float) -> Weights:
     return {name: (1.0 - beta) * student[name] + beta * teacher[name] for name in teacher}
 
 
+def beta_of_memory(memory: float, every: int, num_steps: int) -> float:
+    """The momentum whose average is over ``memory * num_steps`` steps: the mean age of what is in a moving average with
+    an update every S steps is S / (1 - beta).
+    """
+    updates = memory * num_steps / every
+    return 1.0 - 1.0 / updates if updates > 1 else 0.0
+
+
 def beta_at(update: int, num_updates: int) -> float:
     """0.99 for the first 10 % of the updates, then 0.999; after Tarvainen & Valpola, 2017, section 3.
 

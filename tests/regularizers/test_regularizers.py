@@ -1,6 +1,7 @@
 """What every regularizer owes the trainer, and what SMART and Bregman promise."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -244,6 +245,31 @@ def test_the_early_momentum_is_for_the_first_tenth_of_the_updates():
     bregman = Bregman()
     bregman.begin(toy_model(), num_steps=20)
     assert [bregman.beta(step) for step in (1, 2, 3, 20)] == [0.99, 0.99, 0.999, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("options", "num_steps", "told"),
+    [
+        ({}, 282, "after all 282 steps it is still 58 % of the weights it began with; memory: 0.1 lets it follow"),
+        ({"momentum": 0.0, "every": 100}, 99, "it is still 100 % .*; a smaller every lets it follow"),
+        ({}, 1000, None),
+        ({"memory": 0.1}, 20, None),
+        ({"momentum": 0.0, "every": 100}, 100, None),
+    ],
+)
+def test_a_teacher_that_stays_at_the_start_is_warned_of_with_the_remedy(caplog, options, num_steps, told):
+    model = toy_model()
+    bregman = Bregman(**options)
+    bregman.begin(model, num_steps=num_steps)
+    assert len(caplog.messages) == (told is not None)
+    assert told is None or re.search(told, caplog.messages[0])
+    name = "heads.task_nli.output.weight"
+    bregman.teacher.get_parameter(name).zero_()
+    torch.nn.init.ones_(model.get_parameter(name))
+    for step in range(1, num_steps + 1):
+        bregman.after_step(model, step=step)
+    left = 1 - bregman.teacher.get_parameter(name).mean().item()
+    assert left == pytest.approx(bregman.start_share(), abs=1e-4)
 
 
 def test_rapt_draws_every_layer_up_to_the_highest_anew_for_each_batch():
