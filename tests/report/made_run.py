@@ -61,7 +61,7 @@ def write_cell(folder, rows, *, system, fraction, seed):
         "wall_seconds": 3.0,
         "history": losses,
         "diagnostics": [sample] if perturbs else [],
-        "warnings": [f"smart is mostly {TRICKY}"] if perturbs else [],
+        "warnings": [f"smart is mostly {seed / 1e5:g} of {TRICKY}"] if perturbs else [],
         "versions": {"mtdnn": "0", "python": "3"},
         "inputs": {"stage": {**stage, "sampler": {"type": "round_robin"}}, "train": {"epochs": 3}, "upstream": None},
     }
