@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,11 +59,14 @@ class Diagnostics:
         """The last gain of each regularizer, for the progress line."""
         return {f"{s['regularizer']} gain": s["gain"] for s in self.samples[-8:] if "gain" in s}
 
-    def new_warnings(self, *, since: int) -> list[str]:
-        """What the samples from step ``since`` on warn of, and was not said before."""
-        found = [text for name, means in self.means(since=since).items() for text in self._texts(name, means)]
-        kinds = {text: text.split(":")[0] for text in found}
-        new = [text for text in found if kinds[text] not in {said.split(":")[0] for said in self.warned}]
+    def doubts(self, *, since: int) -> list[str]:
+        """What the samples from step ``since`` on warn of."""
+        return [text for name, means in self.means(since=since).items() for text in self._texts(name, means)]
+
+    def unsaid(self, texts: Sequence[str]) -> list[str]:
+        """Those of ``texts`` whose part before the colon was not said before; they count as said."""
+        said = {text.partition(":")[0] for text in self.warned}
+        new = [text for text in texts if text.partition(":")[0] not in said]
         self.warned += new
         return new
 

@@ -116,6 +116,7 @@ class Trainer:
         """
         self.begin()
         self.resume()
+        self.warn([text for attached in self.regularizers.values() for text in attached.regularizer.doubts()])
         pause = TERMINAL_PAUSE if sys.stderr.isatty() else HEARTBEAT
         line = tqdm(
             total=self.num_steps,
@@ -311,6 +312,11 @@ class Trainer:
             if record["step"] == self.progress.step:
                 self.tell_validation(record)
 
+    def warn(self, texts: Sequence[str]) -> None:
+        """Tell what was not told before; the results keep it."""
+        for text in self.diagnostics.unsaid(texts):
+            log.warning("%s", text)
+
     def end_epoch(self, seconds: float) -> None:
         progress = self.progress
         evaluations = self.validate_or_stop() if self.options.select == "best" else {}
@@ -318,8 +324,7 @@ class Trainer:
         record["losses"] = self.losses.means()
         if found := self.diagnostics.means(since=progress.epoch_start):
             record["diagnostics"] = found
-        for text in self.diagnostics.new_warnings(since=progress.epoch_start):
-            log.warning("%s", text)
+        self.warn(self.diagnostics.doubts(since=progress.epoch_start))
         self.losses.clear()
         progress.epoch_start = progress.step
         progress.epoch, progress.position = progress.epoch + 1, 0

@@ -439,7 +439,7 @@ BREGMAN = changes(
         "range(self.every, self.num_steps + 1, self.every)",
         "range(self.every, self.num_steps, self.every)",
         "the last update is not counted in what is left of the start",
-        f"{REGULARIZERS}::test_a_teacher_that_stays_at_the_start_is_warned_of_with_the_remedy",
+        f"{REGULARIZERS}::test_a_teacher_that_stays_at_the_start_is_doubted_with_the_remedy",
     ),
     ("train(shared and model.training)", "train(model.training)", "the teacher has dropout of its own", REGULARIZERS),
     (

@@ -100,9 +100,8 @@ def test_diagnostics_say_in_words_that_the_papers_radius_does_nothing():
     assert found["dropout_floor"] == 0
     diagnostics.note("smart", found, step=0, task="nli", loss=1.0)
     diagnostics.commit()
-    (text,) = diagnostics.new_warnings(since=0)
+    (text,) = diagnostics.doubts(since=0)
     assert text.startswith("smart does nothing measurable: its penalty is ")
-    assert diagnostics.new_warnings(since=0) == []
 
 
 def test_diagnostics_show_what_the_ascent_gains_and_how_large_the_change_is():
@@ -124,7 +123,7 @@ def test_diagnostics_say_that_dropout_alone_makes_the_penalty():
     assert "gain" not in found
     diagnostics.note("rapt", found, step=0, task="nli", loss=1.0)
     diagnostics.commit()
-    (text,) = diagnostics.new_warnings(since=0)
+    (text,) = diagnostics.doubts(since=0)
     assert "is mostly dropout" in text
 
 
@@ -134,8 +133,9 @@ def test_diagnostics_survive_a_checkpoint():
     first.commit()
     first.note("smart", {"penalty": 1.0}, step=0, task="nli", loss=1.0)
     first.discard()
-    assert len(first.new_warnings(since=0)) == 2
+    assert len(first.unsaid(first.doubts(since=0))) == 2
     second.take_up(first.state())
     assert second.means() == first.means() == {"smart": {"penalty": 1e-9, "gain": 1.0, "penalty/loss": 1e-9}}
-    assert second.new_warnings(since=0) == []
+    assert second.unsaid([*second.doubts(since=0), "smart's ascent adds nothing: the penalty is 1.01 x"]) == []
+    assert second.unsaid(["bregman does nothing: why"]) == ["bregman does nothing: why"]
     assert [first.due(step) for step in (0, 4, 5)] == [True, False, True]

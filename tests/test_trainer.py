@@ -22,6 +22,7 @@ from mtdnn.objectives.pgd import Pgd
 from mtdnn.objectives.r_drop import RDrop
 from mtdnn.optim import autocast_dtype, is_exempt, make_schedule
 from mtdnn.regularizers.base import Attached
+from mtdnn.regularizers.bregman import Bregman
 from mtdnn.regularizers.smart import Smart
 from mtdnn.samplers.round_robin import RoundRobin
 from mtdnn.tracking import Events
@@ -197,6 +198,20 @@ def test_regularizers_begin_late_and_stay_with_their_tasks(toy):
     trainer.run()
     assert {task for task, count in counts[:6] if count} == set()
     assert {task for task, count in counts[6:] if count} == {"sts"}
+
+
+def test_what_a_regularizer_doubts_is_told_once_and_kept_with_what_the_samples_say(toy, tmp_path, caplog):
+    def started():
+        regularizers = {"bregman": Attached(regularizer=Bregman(momentum=0.999))}
+        return trainer_for(toy, tmp_path, regularizers=regularizers)
+
+    trainer = started()
+    trainer.run()
+    (text,) = trainer.regularizers["bregman"].regularizer.doubts()
+    assert trainer.diagnostics.warned == [text] and caplog.messages.count(text) == 1
+    again = started()
+    again.run()
+    assert again.diagnostics.warned == [text] and caplog.messages.count(text) == 1
 
 
 def test_samples_of_the_diagnostics_stand_in_the_history_and_the_progress_line(toy, monkeypatch):

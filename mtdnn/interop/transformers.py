@@ -222,6 +222,8 @@ class _Follow(TrainerCallback):
     ) -> None:
         for each in self._trainer.regularizers.values():
             each.begin(self._trainer.passes, num_steps=state.max_steps)
+            for text in each.doubts():
+                log.warning("%s", text)
         if self._trainer.resumed_from is not None:
             self._take_up(self._trainer.resumed_from)
 

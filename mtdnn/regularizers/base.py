@@ -38,6 +38,10 @@ class Regularizer(ABC):
     def begin(self, model: Perturbable, *, num_steps: int) -> None:
         """Called once, before the first step, with the stage's initial weights and its number of optimizer steps."""
 
+    def doubts(self) -> list[str]:
+        """What the user should know of the term as :meth:`begin` found it; ``name: details``, each told once."""
+        return []
+
     @abstractmethod
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         """The weighted term: a scalar, mean over the batch's units. ``clean`` has its graph."""

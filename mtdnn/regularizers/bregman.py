@@ -4,7 +4,6 @@ Jiang et al., 2020, "SMART", sections 3.2 and 3.3, equation 3. https://arxiv.org
 """
 
 import copy
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -19,7 +18,6 @@ from mtdnn.passes import Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.rng import Rng
 
-log = logging.getLogger(__name__)
 EARLY, LATE = 0.99, 0.999
 MOST_OF_START = 0.5  # of the initial weights in the teacher when the stage ends; it is warned of more
 
@@ -74,19 +72,19 @@ class Bregman(Regularizer):
         self.teacher: Perturbable | None = None
 
     def begin(self, model: Perturbable, *, num_steps: int) -> None:
-        if self.momentum == 0 and self.every == 1 and self.reference_dropout == "shared":
-            log.warning("bregman does nothing: with momentum 0, every 1 and shared dropout the teacher is the student")
         self.num_steps = num_steps
-        if (share := self.start_share()) > MOST_OF_START:
-            remedy = "memory: 0.1" if 10 * self.every <= num_steps else "a smaller every"
-            log.warning(
-                "bregman's teacher holds the model at its start: after all %s steps it is still %.0f %% of the weights "
-                "it began with; %s lets it follow",
-                f"{num_steps:,}",
-                100 * share,
-                remedy,
-            )
         self.teacher = copy.deepcopy(model).requires_grad_(False)
+
+    def doubts(self) -> list[str]:
+        if self.momentum == 0 and self.every == 1 and self.reference_dropout == "shared":
+            return ["bregman does nothing: with momentum 0, every 1 and shared dropout the teacher is the student"]
+        if (share := self.start_share()) <= MOST_OF_START:
+            return []
+        remedy = "memory: 0.1" if 10 * self.every <= self.num_steps else "a smaller every"
+        return [
+            f"bregman's teacher holds the model at its start: after all {self.num_steps:,} steps it is still "
+            f"{100 * share:.0f} % of the weights it began with; {remedy} lets it follow"
+        ]
 
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         assert self.teacher is not None, "begin() makes the teacher"

@@ -5,7 +5,6 @@ https://arxiv.org/abs/1904.09482. The temperature: Hinton et al., 2015, https://
 """
 
 import hashlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +26,6 @@ from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.rng import Rng
 from mtdnn.tasks import TaskDef
 
-log = logging.getLogger(__name__)
 WHERE = "distillation.teachers"
 
 
@@ -76,6 +74,7 @@ class Distillation(Regularizer):
         self.teachers, self.weight, self.temperature, self.form = list(teachers), weight, temperature, form
         self._models: list[MultiTaskModel] = []
         self._content: dict[str, str] = {}
+        self._untaught: list[str] = []
         self._wanted: set[str] | None = None  # the tasks that the term was checked for
 
     def content(self) -> dict[str, str]:
@@ -107,8 +106,12 @@ class Distillation(Regularizer):
         models = zip(self.teachers, self._models, strict=True)
         known = {path: list(each.task_defs.values()) for path, each in models}
         wanted = model.task_defs if self._wanted is None else self._wanted
-        if untaught := check_teachers(known, [task for name, task in model.task_defs.items() if name in wanted]):
-            log.warning("distillation: no teacher has a head for %s, which gets no term", ", ".join(untaught))
+        self._untaught = check_teachers(known, [task for name, task in model.task_defs.items() if name in wanted])
+
+    def doubts(self) -> list[str]:
+        if not self._untaught:
+            return []
+        return [f"distillation: no teacher has a head for {', '.join(self._untaught)}, which gets no term"]
 
     def penalty(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> Tensor:
         assert self._models, "begin() loads the teachers"

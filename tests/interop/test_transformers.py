@@ -301,6 +301,7 @@ def test_a_run_of_the_trainer_goes_on_with_the_teacher_that_it_had(tmp_path, cap
     for folder, resume in ((tmp_path / "b", str(half)), (tmp_path / "c", half), (tmp_path / "a", True)):
         assert all(torch.equal(a, b) for a, b in zip(trained(folder, resume), whole, strict=True))
     assert "begins anew" not in caplog.text
+    assert "bregman's teacher holds the model at its start: after all 4 steps" in caplog.text
     (tmp_path / "a/checkpoint-2/regularizer-bregman.safetensors").unlink()
     assert not all(torch.equal(a, b) for a, b in zip(trained(tmp_path / "a", True), whole, strict=True))
     assert "'bregman' begins anew, from the weights of this checkpoint" in caplog.text
