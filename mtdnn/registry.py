@@ -86,7 +86,9 @@ def option_faults(cls: Callable[..., Any], options: Mapping[str, Any], *, name: 
         try:
             TypeAdapter(parameters[option].annotation).validate_python(value, strict=True)
         except ValidationError as error:
-            faults.append(f"{where}.{option}: {error.errors()[0]['msg']}, got {value!r}")
+            first, *others = dict.fromkeys(each["msg"] for each in error.errors())
+            wanted = " or ".join([first, *(each.removeprefix("Input should be ") for each in others)])
+            faults.append(f"{where}.{option}: {wanted}, got {value!r}")
     return faults
 
 

@@ -424,16 +424,28 @@ BREGMAN = changes(
         f"{REGULARIZERS}::test_the_early_momentum_is_for_the_first_tenth_of_the_updates",
     ),
     (
-        "return EARLY if",
-        "return LATE if",
+        "momentum = EARLY if",
+        "momentum = LATE if",
         "the early momentum is the late one",
         f"{SMART}the_schedule_of_the_momentum_is_the_references",
     ),
     (
-        "self.every / (self.memory * self.num_steps)",
-        "1 / (self.memory * self.num_steps)",
+        "self.every / (MEMORY * self.num_steps)",
+        "1 / (MEMORY * self.num_steps)",
         "the memory is in updates, not in steps",
-        f"{SMART}the_momentum_of_a_memory_is_the_references",
+        f"{SMART}the_default_momentum_is_the_references_and_no_longer_than_a_tenth_of_the_run",
+    ),
+    (
+        "min(momentum, max(0.0,",
+        "max(momentum, max(0.0,",
+        "the teacher of a short run stays at the start",
+        f"{SMART}the_default_momentum_is_the_references_and_no_longer_than_a_tenth_of_the_run",
+    ),
+    (
+        'if self.momentum == "auto"',
+        "if True",
+        "the mean teacher's momentum is bounded too",
+        f"{REGULARIZERS}::test_the_early_momentum_is_for_the_first_tenth_of_the_updates",
     ),
     (
         "range(self.every, self.num_steps + 1, self.every)",

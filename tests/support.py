@@ -195,7 +195,7 @@ stages:
     kind: joint
     tasks: [nli, sts, rank]
     seeds: [1]
-    regularizers: [{type: smart, preset: default}, {type: bregman}]
+    regularizers: [{type: smart, preset: default}, {type: bregman, momentum: 0.9}]
   adapt:
     kind: adapt
     from: joint

@@ -22,9 +22,11 @@ def made(**options):
         ({"type": "smart", "radius": "1e-5"}, r"regularizers\[0\]\.radius: .*got '1e-5'"),
         ({"type": "smart", "radius": -1.0}, "radius must be above 0, got -1"),
         ({"type": "smart", "norm": 3}, r"\.norm: .*got 3"),
-        ({"type": "bregman", "momentum": 1.5}, r"momentum must be in \[0, 1\), got 1.5"),
-        ({"type": "bregman", "memory": 0.0}, r"memory must be in \(0, 1\] and without a momentum, got 0.0 and None"),
-        ({"type": "bregman", "memory": 0.1, "momentum": 0.9}, r"memory .* without a momentum, got 0.1 and 0.9"),
+        ({"type": "bregman", "momentum": 1.5}, r"momentum must be auto, mean_teacher or in \[0, 1\), got 1.5"),
+        (
+            {"type": "bregman", "momentum": "slow"},
+            "momentum: Input should be a valid number or 'auto' or 'mean_teacher', got 'slow'",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_with_its_place(options, message):

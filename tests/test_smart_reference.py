@@ -126,17 +126,20 @@ def test_stopped_gradients_are_the_references(stop_gradient):
 
 
 def test_the_schedule_of_the_momentum_is_the_references():
-    regularizer = Bregman()
+    regularizer = Bregman(momentum="mean_teacher")
     regularizer.num_steps = 25
     assert [regularizer.beta(step) for step in range(1, 26)] == [bregman.beta_at(update, 25) for update in range(25)]
 
 
-@pytest.mark.parametrize(("memory", "every", "num_steps"), [(0.1, 1, 282), (0.5, 3, 100), (1.0, 1, 1), (0.1, 20, 100)])
-def test_the_momentum_of_a_memory_is_the_references(memory, every, num_steps):
-    regularizer = Bregman(memory=memory, every=every)
+@pytest.mark.parametrize(("every", "num_steps"), [(1, 282), (3, 100), (1, 1), (20, 100), (1, 5000), (1, 20000)])
+def test_the_default_momentum_is_the_references_and_no_longer_than_a_tenth_of_the_run(every, num_steps):
+    regularizer = Bregman(every=every)
     regularizer.begin(toy_model(), num_steps=num_steps)
-    expected = bregman.beta_of_memory(memory, every, num_steps)
-    assert [regularizer.beta(step) for step in (1, num_steps)] == pytest.approx([expected] * 2)
+    longest = bregman.longest_beta(every, num_steps)
+    for step in (1, num_steps // 10, num_steps // 10 + 2, num_steps):
+        if 1 <= step <= num_steps:
+            expected = min(longest, bregman.beta_at(step - 1, num_steps))
+            assert regularizer.beta(step) == pytest.approx(expected)
 
 
 def test_the_model_equals_the_reference_so_that_the_comparison_means_something():

@@ -38,7 +38,7 @@ def toy_data(folder: Path, **sizes: Any) -> Toy:
 
 
 def both() -> dict[str, Attached]:
-    return {"smart": Attached(regularizer=Smart()), "bregman": Attached(regularizer=Bregman())}
+    return {"smart": Attached(regularizer=Smart()), "bregman": Attached(regularizer=Bregman(momentum=0.9))}
 
 
 def trainer_for(

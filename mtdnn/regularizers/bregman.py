@@ -19,6 +19,7 @@ from mtdnn.regularizers.base import REGULARIZERS, Regularizer
 from mtdnn.rng import Rng
 
 EARLY, LATE = 0.99, 0.999
+MEMORY = 0.1  # of the stage's steps: the longest that "auto" averages over
 MOST_OF_START = 0.5  # of the initial weights in the teacher when the stage ends; it is warned of more
 
 
@@ -27,11 +28,10 @@ class Bregman(Regularizer):
     """Penalize the divergence from the output of a teacher, the moving average of the weights.
 
     :param weight: mu, at least 0.
-    :param momentum: beta in [0, 1): the teacher becomes (1 - beta) theta + beta teacher. By default 0.99 for the first
-        10 % of the updates, then 0.999 [choice, after Tarvainen and Valpola, 2017]; the paper gives no value.
-    :param memory: in place of a momentum, over which share of the stage's steps the teacher averages, in (0, 1]:
-        beta = 1 - S / (memory x steps), at least 0 [choice]. In a run of some hundred steps 0.999 is a teacher that
-        stays at the start.
+    :param momentum: beta: the teacher becomes (1 - beta) theta + beta teacher. The paper gives no value. A number in
+        [0, 1); ``mean_teacher``: 0.99 for the first 10 % of the updates, then 0.999 [choice, after Tarvainen and
+        Valpola, 2017]; or ``auto``: the same, but at most 1 - S / (0.1 x steps) [choice], so that the teacher averages
+        over at most a tenth of the stage's steps. In some hundred steps 0.999 is a teacher that stays at the start.
     :param every: S, optimizer steps between two updates of the teacher; at least 1.
     :param reference_dropout: ``off``, or ``shared``: the student's masks in the teacher too [choice].
     :param divergence: l_s for distributions; numbers always take the squared difference.
@@ -43,7 +43,7 @@ class Bregman(Regularizer):
     }
     NOTES: ClassVar[Mapping[str, str]] = {
         "mbpp": "Momentum Bregman proximal point: the teacher follows the weights. The paper gives no momentum; 0.99 "
-        "and then 0.999 are Tarvainen and Valpola's.",
+        "and then 0.999 are Tarvainen and Valpola's, bounded so that the teacher averages over a tenth of a short run.",
         "vbpp": "Vanilla Bregman proximal point: the teacher is a copy of the weights, taken anew every S steps. The "
         "paper prints S = 1, with which the penalty and its gradient are zero but for dropout; 100 is ours.",
     }
@@ -54,19 +54,16 @@ class Bregman(Regularizer):
         self,
         *,
         weight: float = 1.0,
-        momentum: float | None = None,
-        memory: float | None = None,
+        momentum: float | Literal["auto", "mean_teacher"] = "auto",
         every: int = 1,
         reference_dropout: Literal["off", "shared"] = "off",
         divergence: Form = "symmetric_kl",
     ):
         if weight < 0 or every < 1:
             raise ValueError(f"weight must be at least 0 and every at least 1, got {weight} and {every}")
-        if momentum is not None and not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-        if memory is not None and (momentum is not None or not 0 < memory <= 1):
-            raise ValueError(f"memory must be in (0, 1] and without a momentum, got {memory} and {momentum}")
-        self.weight, self.momentum, self.memory, self.every = weight, momentum, memory, every
+        if not isinstance(momentum, str) and not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be auto, mean_teacher or in [0, 1), got {momentum}")
+        self.weight, self.momentum, self.every = weight, momentum, every
         self.reference_dropout, self.form = reference_dropout, divergence
         self.num_steps = 0
         self.teacher: Perturbable | None = None
@@ -76,11 +73,11 @@ class Bregman(Regularizer):
         self.teacher = copy.deepcopy(model).requires_grad_(False)
 
     def doubts(self) -> list[str]:
-        if self.momentum == 0 and self.every == 1 and self.reference_dropout == "shared":
+        if self.beta(self.num_steps) == 0 and self.every == 1 and self.reference_dropout == "shared":
             return ["bregman does nothing: with momentum 0, every 1 and shared dropout the teacher is the student"]
         if (share := self.start_share()) <= MOST_OF_START:
             return []
-        remedy = "memory: 0.1" if 10 * self.every <= self.num_steps else "a smaller every"
+        remedy = "momentum: auto" if self.every <= self.num_steps else "a smaller every"
         return [
             f"bregman's teacher holds the model at its start: after all {self.num_steps:,} steps it is still "
             f"{100 * share:.0f} % of the weights it began with; {remedy} lets it follow"
@@ -97,11 +94,12 @@ class Bregman(Regularizer):
 
     def beta(self, step: int) -> float:
         """The momentum of the update after optimizer step ``step`` (from 1)."""
-        if self.momentum is not None:
+        if not isinstance(self.momentum, str):
             return self.momentum
-        if self.memory is not None:
-            return max(0.0, 1 - self.every / (self.memory * self.num_steps))
-        return EARLY if 10 * (step - 1) < self.num_steps else LATE
+        momentum = EARLY if 10 * (step - 1) < self.num_steps else LATE
+        if self.momentum == "auto":
+            momentum = min(momentum, max(0.0, 1 - self.every / (MEMORY * self.num_steps)))
+        return momentum
 
     def start_share(self) -> float:
         """How much of the stage's initial weights is in the teacher when the stage ends, in [0, 1]."""

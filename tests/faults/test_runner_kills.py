@@ -24,8 +24,8 @@ encoder: {path: tiny, pool: mean, max_length: 32}
 seeds: [1]
 train: {epochs: 2, batch_size: 8, learning_rate: 1e-3, save_every: 2}
 stages:
-  joint: {kind: joint, tasks: [nli, sts], regularizers: [{type: smart}, {type: bregman}]}
-  finetune: {kind: finetune, from: joint, tasks: [nli, sts], regularizers: [{type: smart}, {type: bregman}]}
+  joint: {kind: joint, tasks: [nli, sts], regularizers: &both [{type: smart}, {type: bregman, momentum: 0.9}]}
+  finetune: {kind: finetune, from: joint, tasks: [nli, sts], regularizers: *both}
 systems:
   mtdnn: [joint, finetune]
 """

@@ -21,7 +21,7 @@ from mtdnn.tracking import Events
 METHODS = {
     "standard": {"regularizers": {}},
     "smart": {"regularizers": {"smart": Attached(regularizer=Smart())}},
-    "bregman": {"regularizers": {"bregman": Attached(regularizer=Bregman())}},
+    "bregman": {"regularizers": {"bregman": Attached(regularizer=Bregman(momentum=0.9))}},
     "rapt": {"regularizers": {"rapt": Attached(regularizer=Rapt(max_layer=2))}},
     "freelb": {"regularizers": {}, "objective": FreeLb()},
 }

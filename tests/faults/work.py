@@ -24,7 +24,7 @@ encoder: {path: tiny, pool: mean, max_length: 32}
 train: {epochs: 2, batch_size: 8, learning_rate: 1e-3, save_every: 1, select: best}
 systems:
   smart:
-    - {name: joint, kind: joint, tasks: [nli, sts, rank], regularizers: [{type: smart}, {type: bregman}]}
+    - {name: joint, kind: joint, tasks: [nli, sts, rank], regularizers: [{type: smart}, {type: bregman, momentum: 0.9}]}
     - {name: finetune, kind: finetune, from: joint, tasks: [nli]}
 """
 

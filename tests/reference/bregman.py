@@ -24,11 +24,11 @@ def update_teacher(teacher: Weights, student: Weights, beta: float) -> Weights:
     return {name: (1.0 - beta) * student[name] + beta * teacher[name] for name in teacher}
 
 
-def beta_of_memory(memory: float, every: int, num_steps: int) -> float:
-    """The momentum whose average is over ``memory * num_steps`` steps: the mean age of what is in a moving average with
-    an update every S steps is S / (1 - beta).
+def longest_beta(every: int, num_steps: int) -> float:
+    """The momentum whose average is over a tenth of the steps: the mean age of what is in a moving average with an
+    update every S steps is S / (1 - beta).
     """
-    updates = memory * num_steps / every
+    updates = num_steps / every / 10
     return 1.0 - 1.0 / updates if updates > 1 else 0.0
 
 

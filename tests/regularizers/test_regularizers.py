@@ -242,7 +242,7 @@ def test_bregman_weighs_the_mean_divergence_from_the_teacher_in_the_form_it_is_g
 
 
 def test_the_early_momentum_is_for_the_first_tenth_of_the_updates():
-    bregman = Bregman()
+    bregman = Bregman(momentum="mean_teacher")
     bregman.begin(toy_model(), num_steps=20)
     assert [bregman.beta(step) for step in (1, 2, 3, 20)] == [0.99, 0.99, 0.999, 0.999]
 
@@ -250,10 +250,14 @@ def test_the_early_momentum_is_for_the_first_tenth_of_the_updates():
 @pytest.mark.parametrize(
     ("options", "num_steps", "told"),
     [
-        ({}, 282, "after all 282 steps it is still 58 % of the weights it began with; memory: 0.1 lets it follow"),
+        ({"momentum": "mean_teacher"}, 282, "after all 282 steps it is still 58 % .*; momentum: auto lets it follow"),
+        ({"momentum": 0.999}, 1, "after all 1 steps it is still 100 % .*; momentum: auto lets it follow"),
+        ({"every": 100}, 99, "it is still 100 % .*; a smaller every lets it follow"),
         ({"momentum": 0.0, "every": 100}, 99, "it is still 100 % .*; a smaller every lets it follow"),
-        ({}, 1000, None),
-        ({"memory": 0.1}, 20, None),
+        ({"momentum": "mean_teacher"}, 1000, None),
+        ({}, 1, None),
+        ({}, 20, None),
+        ({}, 282, None),
         ({"momentum": 0.0, "every": 100}, 100, None),
     ],
 )
