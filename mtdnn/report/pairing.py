@@ -62,8 +62,16 @@ def owns_of(study: Study) -> list[Own]:
     return [Own(run, [group for group in trained if run.holds(group.cells[0])]) for run in study.runs]
 
 
-def against_baseline(study: Study) -> Compared:
-    """Each system's last stage against the baseline's, by task and fraction; p adjusted over all.
+@dataclass(frozen=True)
+class Pairs:
+    """Groups that a comparison is of, a and b, and for each that is not compared a sentence that says why."""
+
+    found: Sequence[tuple[Group, Group]]
+    left_out: Sequence[str] = ()
+
+
+def baseline_pairs(study: Study) -> Pairs:
+    """The baseline's last stage and each other system's, by task and fraction.
 
     The baseline is the first system of the run; where it has no part in a task, the first that has. The baseline of a
     further run is compared with the first run's, its other systems with their own.
@@ -78,12 +86,28 @@ def against_baseline(study: Study) -> Compared:
         try:
             if other is None:
                 raise NoPairsError(f"{home.baseline(group.setting)} has no result there yet")
-            found.append(compare(home.ready(other), own.ready(group)))
+            found.append((home.ready(other), own.ready(group)))
         except NoPairsError as error:
-            left_out.append(f"{group.system} on {group.place}: {error}")
+            left_out.append(not_paired(group, error))
     for own in owns:
         gone = [group for group in own.groups if not own.has(group)]
         left_out += [f"{group.name} on {group.place}: the experiment has it no more" for group in gone]
+    return Pairs(found, left_out)
+
+
+def not_paired(group: Group, error: NoPairsError) -> str:
+    return f"{group.system} on {group.place}: {error}"
+
+
+def against_baseline(study: Study) -> Compared:
+    """Each of :func:`baseline_pairs`, tested; p adjusted over all."""
+    pairs = baseline_pairs(study)
+    found, left_out = [], list(pairs.left_out)
+    for a, b in pairs.found:
+        try:
+            found.append(compare(a, b))
+        except NoPairsError as error:
+            left_out.append(not_paired(b, error))
     return Compared(adjusted(found), left_out)
 
 

@@ -11,7 +11,8 @@ import mtdnn
 from mtdnn.errors import ConfigError
 from mtdnn.markdown import in_markdown, paragraph
 from mtdnn.report.figures import draw
-from mtdnn.report.sections.answers import calibration, confusion, examples
+from mtdnn.report.sections.answers import confusion, examples
+from mtdnn.report.sections.calibration import calibration
 from mtdnn.report.sections.curves import learning_curves, training_curves
 from mtdnn.report.sections.diagnostics import diagnostics
 from mtdnn.report.sections.provenance import provenance

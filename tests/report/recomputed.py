@@ -72,6 +72,14 @@ METRICS = {
 }
 
 
+def calibration_error(rows):
+    """Over ten bins (0, 0.1], ... of the predicted label's probability (Guo et al., 2017, equation 3)."""
+    sure = np.array([max(row["probabilities"].values()) for row in rows])
+    right = np.array([row["prediction"] == row["target"] for row in rows], dtype=float)
+    bins = [(sure > low / 10) & (sure <= (low + 1) / 10) for low in range(10)]
+    return float(sum(here.mean() * abs(sure[here].mean() - right[here].mean()) for here in bins if here.any()))
+
+
 def differences(run):
     """(cell, task, split, metric, stated, recomputed) of every number of a run's results."""
     for path in sorted(Path(run).glob("*/*/*/*/*/results.json")):

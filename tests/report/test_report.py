@@ -6,10 +6,11 @@ import re
 import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
-from statistics import stdev
+from statistics import mean, stdev
 
 import pytest
 from report.made_run import LABELS, TRICKY, write_run
+from report.recomputed import calibration_error
 from scipy import stats
 
 from mtdnn.errors import ConfigError, DataError
@@ -24,10 +25,12 @@ from mtdnn.report.write import write_report
 from mtdnn.runs import read_run, read_runs
 from mtdnn.statistics import mcnemar
 
+SYSTEMS = ("plain", "joint", "smart")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "made", {"plain": 0.6, "joint": 0.62, "smart": 0.95})
+    return write_run(tmp_path_factory.mktemp("runs") / "made", dict(zip(SYSTEMS, (0.6, 0.62, 0.95), strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,30 @@ def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
     assert "Of 4 comparisons with plain, 4 could be tested, at 5 % adjusted for their number: " in start
     assert "smart +" in start
     assert "3 seeds, 60 examples): resolved, over seeds" in start
+
+
+def test_calibration_errors_are_compared_in_pairs_of_the_same_seed_with_adjusted_p(run, written):
+    def errors(system, fraction):
+        paths = sorted(run.glob(f"{system}/adapt/nli/{fraction}/*/predictions-nli-test.jsonl"))
+        return [calibration_error([json.loads(line) for line in path.read_text().splitlines()]) for path in paths]
+
+    shown = rows_of(written[0] / "tables/calibration.csv")
+    for row in shown:
+        found = errors(row["system"].split(" ")[0], f"{float(row['fraction'].split()[0]) / 100:g}")
+        assert float(row["error"]) == pytest.approx(100 * mean(found), abs=0.05)
+    rows = rows_of(written[0] / "tables/calibration-differences.csv")
+    pairs = [
+        (errors("plain", fraction), errors(system, fraction)) for fraction in (0.01, 0.1) for system in SYSTEMS[1:]
+    ]
+    expected = [stats.ttest_rel(b, a) for a, b in pairs]
+    adjusted = stats.false_discovery_control([each.pvalue for each in expected])
+    for row, (a, b), test, p in zip(rows, pairs, expected, adjusted, strict=True):
+        low, high = (float(end.replace("−", "-")) / 100 for end in row["95 % over seeds"].split(" to "))
+        assert float(row["b - a"].replace("−", "-")) / 100 == pytest.approx(mean(b) - mean(a), abs=5e-4)
+        assert (low, high) == pytest.approx(tuple(test.confidence_interval(0.95)), abs=5e-4)
+        assert float(row["p"].removeprefix("< ")) == pytest.approx(max(test.pvalue, 0.001), abs=5e-4)
+        assert float(row["p adjusted"].removeprefix("< ")) == pytest.approx(max(p, 0.001), abs=5e-4)
+    assert {(row["a"], row["n"]) for row in rows} == {("plain · adapt", "3")}
 
 
 def test_warnings_come_once_a_stage_with_the_number_of_models(written):

@@ -1,14 +1,12 @@
-"""Which answers are wrong: confusion matrices, calibration, the hardest examples, those that two systems part on."""
+"""Which answers are wrong: confusion matrices, the hardest examples, those that two systems part on."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from mtdnn.report.figures import Curve, Panel
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
-from mtdnn.statistics import Bin, calibration_error, reliability
 
 MOST_EXAMPLES, MOST_TEXT = 10, 300
 Rows = Sequence[Mapping[str, Any]]
@@ -19,13 +17,13 @@ def is_classified(rows: Rows) -> bool:
     return bool(rows) and "target" in rows[0] and isinstance(rows[0].get("probabilities"), dict)
 
 
-def classified(study: Study) -> Iterator[tuple[Group, str, list[Rows]]]:
-    """The last groups of classification tasks, the deciding split, and each seed's predictions."""
+def classified(study: Study) -> Iterator[tuple[Group, str, dict[int, Rows]]]:
+    """The last groups of classification tasks, the deciding split, and the predictions by seed."""
     for group in study.last:
         split = study.best_split(group)
-        rows: list[Rows] = [
-            found for cell in group.cells if is_classified(found := cell.predictions(group.task, split))
-        ]
+        rows: dict[int, Rows] = {
+            cell.seed: found for cell in group.cells if is_classified(found := cell.predictions(group.task, split))
+        }
         if rows:
             yield group, split, rows
 
@@ -35,7 +33,7 @@ def title_of(group: Group, split: str) -> str:
 
 
 def confusion(study: Study) -> Section | None:
-    tables = [confusion_table(group, split, rows) for group, split, rows in classified(study)]
+    tables = [confusion_table(group, split, list(rows.values())) for group, split, rows in classified(study)]
     return (
         Section(
             name="confusion",
@@ -64,55 +62,6 @@ def confusion_table(group: Group, split: str, runs: list[Rows]) -> Table:
             )
             for i, name in enumerate(names)
         ],
-    )
-
-
-def calibration(study: Study) -> Section | None:
-    found = [(group, split, [bins_of(rows) for rows in runs]) for group, split, runs in classified(study)]
-    if not found:
-        return None
-    errors = Table(
-        name="calibration",
-        title="Expected calibration error, 10 bins, times 100",
-        header=("task", "fraction", "system", "split", "error", "n"),
-        rows=[
-            (
-                g.task,
-                g.shown_fraction(),
-                g.name,
-                split,
-                f"{100 * mean(map(calibration_error, bins)):.1f}",
-                str(len(bins)),
-            )
-            for g, split, bins in found
-        ],
-        note="The mean distance between how sure the model is and how often it is right; mean over seeds.",
-    )
-    settings = dict.fromkeys((group.task, group.fraction) for group, _, _ in found)
-    panels = [
-        reliability_panel(task, [each for each in found if (each[0].task, each[0].fraction) == (task, fraction)])
-        for task, fraction in settings
-    ]
-    return Section(name="calibration", title="Calibration", tables=[errors], panels=panels)
-
-
-def bins_of(rows: Rows) -> list[Bin]:
-    sure = [max(row["probabilities"].values()) for row in rows]
-    return reliability(sure, [row["prediction"] == row["target"] for row in rows])
-
-
-def reliability_panel(task: str, found: Sequence[tuple[Group, str, list[list[Bin]]]]) -> Panel:
-    """Accuracy over confidence of each system's first seed; the diagonal is a calibrated model."""
-    group, split, _ = found[0]
-    diagonal = Curve(name="calibrated", x=[0.0, 1.0], y=[0.0, 1.0])
-    curves = [
-        Curve(name=g.system, x=[b.confidence for b in bins[0]], y=[b.accuracy for b in bins[0]]) for g, _, bins in found
-    ]
-    return Panel(
-        title=" ".join(filter(None, [task, group.shown_fraction()])),
-        x_label="probability of the predicted label",
-        y_label=f"share that is right ({split})",
-        curves=[diagonal, *curves],
     )
 
 
