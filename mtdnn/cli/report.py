@@ -22,16 +22,21 @@ def report(
 def compare(
     a: Annotated[str, typer.Argument(help="A system of a run, runs/<name>/<system>: what is compared with.")],
     b: Annotated[str, typer.Argument(help="Another, of the same run or another one.")],
+    out: Annotated[Path | None, typer.Option(help="Write the table with all its columns here, as CSV.")] = None,
 ) -> None:
     """The paired test between two systems: the same tasks, fractions and seeds, the same examples."""
     from mtdnn.cli.terminal import console, table_of
-    from mtdnn.report.comparison import comparison_table
+    from mtdnn.report.comparison import brief_table, comparison_table
     from mtdnn.report.pairing import compare_systems
     from mtdnn.report.sections.results import not_compared
+    from mtdnn.report.table import write_csv
 
     compared = compare_systems(Path(a), Path(b))
-    table = comparison_table(compared.found)
+    table = brief_table(compared.found)
     console.print(table_of(table.header, table.rows, title=table.title))
     for each in [*(one.sentence() for one in compared.found), *not_compared(compared.left_out)]:
         console.print(each, markup=False, highlight=False, soft_wrap=True)
     console.print(table.note, markup=False, highlight=False, soft_wrap=True)
+    if out:
+        written = write_csv(comparison_table(compared.found), out)
+        console.print(f"wrote {written}", markup=False, highlight=False, soft_wrap=True)

@@ -33,6 +33,7 @@ HEADER = (
 )
 EXAMPLES_HEADER = ("examples", "95 % over examples", "p over examples", "McNemar")
 OTHERS_HEADER = HEADER[:9]
+BRIEF_HEADER = ("task", "split", "metric", "b - a", "over seeds", "n", "over examples", "p adjusted", "verdict")
 
 
 class Verdict(StrEnum):
@@ -137,13 +138,21 @@ class Comparison:
     def row(self) -> tuple[str, ...]:
         return (
             *self.start_of_row(),
-            f"{self.verdict}{ONE_START if self.verdict in TESTED and self.one_start else ''}",
+            self._told_verdict(),
             shown_p(self.seeds.p_value),
             shown_p(self.adjusted),
             self._detectable(alone=True),
             self._detectable(),
             self._seeds_needed(),
         )
+
+    def brief_row(self) -> tuple[str, ...]:
+        examples = interval(self.examples) if self.examples else "-"
+        seeds = (shown(self.seeds.mean), interval(self.seeds), str(self.seeds.num))
+        return (self.b.place, self.split, self.metric, *seeds, examples, shown_p(self.adjusted), self._told_verdict())
+
+    def _told_verdict(self) -> str:
+        return f"{self.verdict}{ONE_START if self.verdict in TESTED and self.one_start else ''}"
 
     def start_of_row(self) -> tuple[str, ...]:
         return (
@@ -269,20 +278,40 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
     )
 
 
-def notes_of(found: Sequence[Comparison]) -> list[str]:
-    """What a reader of the table must know, in sentences."""
+def brief_table(found: Sequence[Comparison]) -> Table:
+    """What fits on a terminal, of two systems' comparisons; the sentences say what could have been seen."""
+    first = found[0]
+    return Table(
+        name="differences",
+        title=f"b = {first.b.system}, a = {first.a.system}, pairs of the same seed; 95 % intervals",
+        header=BRIEF_HEADER,
+        rows=[each.brief_row() for each in found],
+        note=" ".join(notes_of(found, whole=False)),
+    )
+
+
+def notes_of(found: Sequence[Comparison], *, whole: bool = True) -> list[str]:
+    """What a reader of the table must know, in sentences.
+
+    :param whole: it has the columns of what could have been seen.
+    """
     tests = max((each.tests for each in found), default=1)
+    unless = f"no predictions{',' if whole else ' or'} more than {MOST_EXAMPLES:,}"
+    slow = ", or a metric that takes long (mtdnn compare)" if whole else ""
     notes = [
         "Times 100; each task's first metric, on test where both have it.",
         "Over seeds: Student's t on the differences, which says how these trainings would vary on these examples.",
         "Over examples: a paired bootstrap of these very models, which says how other examples would vary; a dash "
-        f"where there are no predictions, more than {MOST_EXAMPLES:,}, or a metric that takes long (mtdnn compare).",
+        f"where there are {unless}{slow}.",
         "'Resolved' needs both intervals to leave 0 out; 'over seeds' that of the seeds, where the other is not known; "
         "'these examples' says that the other holds 0.",
-        "'Detectable' is the smallest true difference that as many seeds would show four times in five, if no other "
-        "row shows one; 'alone', if there were no other row. It is as uncertain as the spread of so many seeds. "
-        "'Seeds needed' is how many would show a true difference as large as this one, by itself, as often.",
     ]
+    if whole:
+        notes.append(
+            "'Detectable' is the smallest true difference that as many seeds would show four times in five, if no "
+            "other row shows one; 'alone', if there were no other row. It is as uncertain as the spread of so many "
+            "seeds. 'Seeds needed' is how many would show a true difference as large as this one, by itself, as often."
+        )
     if tests > 1:
         notes.append(f"'P adjusted' is Benjamini and Hochberg's over the {tests} rows that were tested, and decides.")
     if any(each.one_start for each in found):

@@ -387,12 +387,14 @@ def test_adapt_ends_in_the_curve_and_the_labels_that_a_checkpoint_saves(trained,
 
 def test_compare_is_the_paired_test_of_two_systems(mtdnn, tmp_path):
     run = write_run(tmp_path / "made", {"plain": 0.5, "smart": 0.95})
-    code, out, _ = mtdnn("compare", run / "plain", run / "smart")
+    code, out, _ = mtdnn("compare", run / "plain", run / "smart", "--out", tmp_path / "pairs.csv")
     assert code == 0
+    assert (tmp_path / "pairs.csv").read_text().startswith("task,fraction,a,b,split,metric,b - a,95 % over seeds,n,")
     assert re.search(
         r"smart \+\d+\.\d against plain on nli at 10 % \(test accuracy, 3 seeds, 60 examples\): resolved, over seeds",
         out,
     )
+    assert re.search(r"nli at 10 %\W+test\W+accuracy\W+\d+\.\d .* resolved", out)
     assert mtdnn("compare", run / "plain", run / "smrat")[0] == 3
 
 
