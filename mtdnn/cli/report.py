@@ -9,12 +9,15 @@ import typer
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs: runs/<name> ...")],
     out: Annotated[Path | None, typer.Option(help="Where it goes; <first run>/report by default.")] = None,
+    texts: Annotated[
+        bool, typer.Option(help="Show examples with their texts; without, the report holds none of the data.")
+    ] = True,
 ) -> None:
     """Tables, figures and one page of one or more runs, with tests of what separates the systems."""
     from mtdnn.cli.terminal import console
     from mtdnn.report.write import write_report
 
-    written = write_report(runs, out or runs[0] / "report")
+    written = write_report(runs, out or runs[0] / "report", texts=texts)
     page = written[0]
     console.print(f"wrote {page} and {len(written) - 1} files beside it", markup=False, highlight=False, soft_wrap=True)
 

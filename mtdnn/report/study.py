@@ -92,9 +92,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that a report is made of."""
+    """Everything that a report is made of.
+
+    :param texts: whether examples are shown with their texts.
+    """
 
     runs: Sequence[Run]
+    texts: bool = True
 
     @property
     def cells(self) -> list[FinishedCell]:

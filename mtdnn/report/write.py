@@ -40,12 +40,13 @@ SECTIONS: tuple[Callable[[Study], Section | None], ...] = (
 )
 
 
-def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
+def write_report(folders: Sequence[Path], out: Path, *, texts: bool = True) -> list[Path]:
     """Write ``report.html``, ``report.md``, ``tables/`` (CSV, LaTeX) and ``figures/`` (PNG, SVG with matplotlib).
 
+    :param texts: whether examples are shown with their texts.
     :raises ConfigError: when ``out`` cannot be written.
     """
-    study = Study(read_runs(folders))
+    study = Study(read_runs(folders), texts=texts)
     sections = [section for make in SECTIONS if (section := make(study))]
     title = " and ".join(run.name for run in study.runs)
     try:

@@ -130,6 +130,15 @@ def test_the_page_has_every_part_no_link_outside_and_no_markup_from_data(written
     assert page.row_headings == page.tags.count("tr") - page.tags.count("thead")
 
 
+def test_a_report_without_texts_shows_which_examples_and_none_of_the_data(run, written, tmp_path):
+    paths = write_report([run], tmp_path, texts=False)
+    assert "text of e" in (written[0] / "report.md").read_text()
+    assert not [path for path in paths if path.suffix != ".png" and "text of e" in path.read_text()]
+    (hardest, _) = sorted(tmp_path.glob("tables/hardest*.csv"))
+    assert list(rows_of(hardest)[0])[:2] == ["uid", "right label"]
+    assert len(list((written[0] / "tables").iterdir())) == len(list((tmp_path / "tables").iterdir()))
+
+
 def test_verdicts_stand_on_top_and_say_what_is_resolved(written):
     text = (written[0] / "report.md").read_text()
     start = text[: text.index("### ")]

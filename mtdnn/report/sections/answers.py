@@ -90,7 +90,7 @@ def example_tables(study: Study, groups: Sequence[Group], shares: Mapping[str, M
     split = study.best_split(group)
     answers = (cell.predictions(group.task, split) for each in groups for cell in each.cells)
     rows = {row["uid"]: row for found in answers if is_classified(found) for row in found}
-    texts = next(run.texts(group.task, split) for run in study.runs if group.cells[0] in run.cells)
+    texts = study.run_of(group).texts(group.task, split) if study.texts else None
     first = shares[systems[0]]
     hardest = sorted(first, key=lambda uid: mean(found[uid] for found in shares.values()))[:MOST_EXAMPLES]
     where = " · ".join(filter(None, [group.task, group.shown_fraction(), split]))
@@ -116,17 +116,22 @@ def example_table(
     title: str,
     uids: Sequence[str],
     rows: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, list[list[str]]],
+    texts: Mapping[str, list[list[str]]] | None,
     shares: Mapping[str, Mapping[str, float]],
 ) -> Table:
     return Table(
         name=f"{name}-{title.split(':')[0]}".replace(" · ", "-").replace(" ", "").replace("/", "-"),
         title=title,
-        header=("uid", "text", "right label", *(f"{system} right in" for system in shares)),
+        header=(
+            "uid",
+            *(["text"] if texts is not None else []),
+            "right label",
+            *(f"{system} right in" for system in shares),
+        ),
         rows=[
             (
                 uid,
-                shortened(" ‖ ".join(text for pair in texts.get(uid, []) for text in pair if text)),
+                *([told(texts.get(uid, []))] if texts is not None else []),
                 list(rows[uid]["probabilities"])[rows[uid]["target"]],
                 *(f"{100 * found[uid]:.0f} % of runs" for found in shares.values()),
             )
@@ -135,5 +140,7 @@ def example_table(
     )
 
 
-def shortened(text: str) -> str:
+def told(texts: Sequence[Sequence[str]]) -> str:
+    """An example's texts in one cell, not too long."""
+    text = " ‖ ".join(text for pair in texts for text in pair if text)
     return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
