@@ -162,8 +162,8 @@ class CellRun:
             evaluate(
                 model,
                 self.data.split(task, split),
-                batch_size=self.options.eval_batch_size,
                 pad_id=self.data.tokenizer.pad_token_id,
+                **self.options.evaluation,
                 ranks=self.ranks,
             )
             for task in self.tasks

@@ -91,6 +91,7 @@ class TrainConfig(Strict):
     patience: Count | None = None
     save_every: Count | None = None
     eval_batch_size: Count | None = None
+    eval_precision: Literal["auto", "fp32", "bf16"] | None = None
     on_nan: Literal["stop", "skip"] | None = None
     max_skipped: Annotated[int, Field(ge=0)] | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None

@@ -14,6 +14,7 @@ from mtdnn.distributed import ALONE, Ranks
 from mtdnn.memory import memory_for
 from mtdnn.metrics.base import Metric, UndefinedMetricWarning, compute, resampled
 from mtdnn.model import MultiTaskModel
+from mtdnn.optim import Precision, in_precision
 
 RESAMPLES = 400
 
@@ -55,7 +56,13 @@ class Evaluation:
 
 @torch.inference_mode()
 def predict_batches(
-    model: MultiTaskModel, data: TaskSplit, *, batch_size: int, pad_id: int, ranks: Ranks = ALONE
+    model: MultiTaskModel,
+    data: TaskSplit,
+    *,
+    batch_size: int,
+    pad_id: int,
+    precision: Precision = "fp32",
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[np.ndarray, Batch, torch.Tensor]]:
     """(positions, batch, logits) of this process's batches, with dropout off, longest rows first."""
     was_training = model.training
@@ -64,7 +71,7 @@ def predict_batches(
     try:
         for indices in ranks.share(sorted_batches(data, batch_size=batch_size)):
             batch = make_batch(data, indices, head, pad_id=pad_id).to(model.device)
-            with memory_for([batch], doing="evaluating"):
+            with memory_for([batch], doing="evaluating"), in_precision(precision, model.device):
                 logits = model.run(batch).logits
             yield indices, batch, logits
     finally:
@@ -77,18 +84,21 @@ def evaluate(
     *,
     batch_size: int = 64,
     pad_id: int = 0,
+    precision: Precision = "fp32",
     ranks: Ranks = ALONE,
     metrics: Sequence[str] = (),
 ) -> Evaluation:
     """Predict every unit of a split once, each process a share of the batches, and compute the metrics.
 
+    :param precision: of the encoder: ``fp32``, ``bf16``, or ``auto`` for what the hardware multiplies fastest.
     :param metrics: by default those that the model's task names.
     """
     names, head = metrics or model.task_defs[data.task].metrics, model.head(data.task)
     decoded: list[Any] = [None] * len(data)
     described: list[Any] = [None] * len(data)
     found: list[tuple[int, Any, Any]] = []
-    for indices, batch, logits in predict_batches(model, data, batch_size=batch_size, pad_id=pad_id, ranks=ranks):
+    predicted = predict_batches(model, data, batch_size=batch_size, pad_id=pad_id, precision=precision, ranks=ranks)
+    for indices, batch, logits in predicted:
         found += zip(indices, head.decode(logits, batch), head.describe(logits, batch), strict=True)
     for index, one, words in ranks.gather(found):
         decoded[index], described[index] = one, words

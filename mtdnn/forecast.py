@@ -163,8 +163,7 @@ def predict_rate(trainer: Trainer) -> float:
     """Over the first batches of the training data, which are the longest."""
     data = next(iter(trainer.plan.data.values()))
     started, tokens = time.monotonic(), 0
-    size = trainer.options.eval_batch_size
-    batches = predict_batches(trainer.model, data, batch_size=size, pad_id=trainer.pad_id)
+    batches = predict_batches(trainer.model, data, pad_id=trainer.pad_id, **trainer.options.evaluation)
     for _, (units, _batch, _logits) in zip(range(PROBE_BATCHES), batches, strict=False):
         tokens += padded_tokens(data, units)
     if trainer.model.device.type == "cuda":

@@ -7,6 +7,7 @@ the schema and whose answer makes the schedule of a run.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -316,6 +317,12 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
     if precision == "fp32" or (precision == "auto" and not has_fast_bf16(device)):
         return None
     return torch.bfloat16
+
+
+def in_precision(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """While entered, products run in the precision that :func:`autocast_dtype` chooses."""
+    dtype = autocast_dtype(precision, device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

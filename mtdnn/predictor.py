@@ -1,7 +1,6 @@
 """A trained model on new texts: evaluate a split, predict a file or rows in memory."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from mtdnn.heads.base import Head
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel, check_input, check_labels, load_model
 from mtdnn.new_texts import PLACE, NewTexts, texts_of, windows
-from mtdnn.optim import Precision, autocast_dtype
+from mtdnn.optim import Precision, in_precision
 from mtdnn.tasks import TaskDef
 
 # Of the rows that are encoded together, padding included: what stays in a processor's cache, and what fills a GPU.
@@ -194,7 +193,7 @@ class Predictor:
             inputs_NT = self._padded(encoded, rows)
             batches = [self._batch(inputs_NT, each, rows, encoded.num_rows[chosen]) for each in readings]
             batches = [replace(batch, texts=[[texts[i]] for i in chosen]) for batch in batches]
-            with memory_for(batches[:1], doing="predicting"), self._precision():
+            with memory_for(batches[:1], doing="predicting"), in_precision(self.precision, self.model.device):
                 hidden = self._hidden(inputs_NT, readings)
             for batch, each in zip(batches, readings, strict=True):
                 logits = each.head(hidden[each.head.reads_tokens], batch)
@@ -226,10 +225,6 @@ class Predictor:
             num_rows_U=torch.from_numpy(num_rows).to(self.model.device),
             tokens_NT={name: value.to(self.model.device) for name, value in pad_columns(own).items()},
         )
-
-    def _precision(self) -> AbstractContextManager[None]:
-        dtype = autocast_dtype(self.precision, self.model.device)
-        return torch.autocast(self.model.device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def batches_by_length(lengths: Sequence[int], num_tokens: int) -> Iterator[list[int]]:

@@ -20,6 +20,7 @@ UNCOUNTED: Mapping[str, tuple[Any, ...]] = {
     "num_workers": (),
     "on_nan": (None, "stop"),
     "max_skipped": (None, 10),
+    "eval_precision": (None, "fp32"),
     "eval_splits": (["validation", "test"], ["test", "validation"]),
 }
 
@@ -59,6 +60,7 @@ class TrainOptions:
     :param num_workers: processes that make batches ahead; 0 for none.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
+    :param eval_precision: of the encoder in validation and in the final evaluation, as ``precision`` in training.
     :param activation_checkpointing: layers run again in the backward pass instead of keeping what they computed: less
         memory, more time, the same bits.
     """
@@ -84,10 +86,16 @@ class TrainOptions:
     patience: int | None = None
     save_every: int | None = 200
     eval_batch_size: int = 64
+    eval_precision: Precision = "fp32"
     on_nan: Literal["stop", "skip"] = "stop"
     max_skipped: int = 10
     num_workers: int = 0
     activation_checkpointing: bool = False
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """What :func:`mtdnn.evaluate.evaluate` is to do, by its arguments' names."""
+        return {"batch_size": self.eval_batch_size, "precision": self.eval_precision}
 
 
 @dataclass(frozen=True)

@@ -351,10 +351,9 @@ class Trainer:
             raise Interrupted(error.number, self.stopped()) from None
 
     def validate(self) -> dict[str, Evaluation]:
-        size = self.options.eval_batch_size
         with self.judged():
             return {
-                task: evaluate(self.model, data, batch_size=size, pad_id=self.pad_id, ranks=self.ranks)
+                task: evaluate(self.model, data, pad_id=self.pad_id, ranks=self.ranks, **self.options.evaluation)
                 for task, data in self.validation.items()
             }
 

@@ -111,6 +111,23 @@ def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_s
         experiment_at(tmp_path).run(chosen=job.cells[:1])
 
 
+def test_a_lower_precision_of_evaluation_changes_validation_and_answers_little_and_training_not_at_all(tmp_path, done):
+    write_toy_experiment(tmp_path)
+    job = experiment_at(tmp_path, overrides=["train.eval_precision=bf16"])
+    (narrow,) = [each for each in job.run(chosen=job.cells[:1]) if each["stage"] == "joint"]
+    (wide,) = [each for each in done[1] if each["stage"] == "joint"]
+    assert [each["losses"] for each in narrow["history"]] == [each["losses"] for each in wide["history"]]
+    assert narrow["metrics"].keys() == wide["metrics"].keys()
+    assert_little_else(narrow["history"][-1]["validation"]["sts"], wide["history"][-1]["validation"]["sts"])
+    for split, found in wide["metrics"]["sts"].items():
+        assert_little_else(narrow["metrics"]["sts"][split]["values"], found["values"])
+
+
+def assert_little_else(found, other):
+    assert found != other
+    assert found == pytest.approx(other, abs=0.02)
+
+
 def answers(prediction, target):
     return Evaluation("nli", "test", {}, list("abcd"), [{}] * 4, prediction, target, 4)
 
