@@ -9,6 +9,7 @@ import torch
 
 FLAT_GAIN = 1.05
 FLOOR_SHARE = 0.5
+LOST_TO_PRECISION = 0.9
 
 
 class Diagnostics:
@@ -84,6 +85,11 @@ class Diagnostics:
             texts.append(
                 f"{name}'s ascent adds nothing: the penalty is {means['gain']:.2f} x that of a random change of the "
                 "same size"
+            )
+        if means.get("of_fp32", 1.0) < LOST_TO_PRECISION:
+            texts.append(
+                f"{name}'s ascent loses its way in {precision}: it comes {means['of_fp32']:.2f} x as high as in "
+                "float32; say ascent_precision: fp32, or take a larger radius"
             )
         if penalty > 0 and means.get("dropout_floor", 0.0) > FLOOR_SHARE * penalty:
             texts.append(

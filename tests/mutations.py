@@ -193,14 +193,14 @@ PERTURBING = changes(
         f"{REGULARIZERS}::test_the_penalty_at_a_perturbation_of_zero_is_exactly_zero",
     ),
     (
-        "not clean.autocast and",
-        "True and",
+        "not clean.autocast\n",
+        "True\n",
         "the ascent's reference is bf16's",
         f"{REGULARIZERS}::test_the_direction_under_bf16_training_is_float64s",
     ),
     (
-        'autocast and self.dropout != "off"',
-        "autocast",
+        'as_wide and self.dropout != "off"',
+        "as_wide",
         "the ascent's reference has dropout where it should be off",
         f"{REGULARIZERS}::test_without_dropout_the_search_and_the_penalty_are_those_of_the_model_in_eval",
     ),

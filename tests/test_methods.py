@@ -1,6 +1,7 @@
 """How a stage's methods are put together, and what the trainer does with their terms."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -125,6 +126,25 @@ def test_diagnostics_say_that_dropout_alone_makes_the_penalty():
     diagnostics.commit()
     (text,) = diagnostics.doubts(since=0)
     assert "is mostly dropout" in text
+
+
+@pytest.mark.parametrize(("radius", "height"), [(1e-4, 0.2), (0.3, 1.0)])
+def test_diagnostics_say_when_an_ascent_in_bf16_loses_its_way(radius, height):
+    model, batch = toy_model().train(), toy_batch("nli")
+    regularizer = Smart(radius=radius, step_size=radius, noise_std=radius, ascent_precision="training")
+    diagnostics = Diagnostics(every=1, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        clean = model.run(batch, rng=RNG, sites=regularizer.sites)
+        found = regularizer.diagnose(model, batch, clean, RNG)
+        wide = replace(regularizer, ascent_precision="fp32")
+        assert found["of_fp32"] == pytest.approx(height, abs=0.1)
+        assert "of_fp32" not in wide.diagnose(model, batch, clean, RNG)
+    diagnostics.note("smart", found, step=0, task="nli", loss=1e-9)
+    diagnostics.commit()
+    told = [text for text in diagnostics.doubts(since=0) if "loses its way in bfloat16: it comes 0." in text]
+    assert bool(told) == (height < 0.9)
+    clean = model.run(batch, rng=RNG, sites=regularizer.sites)
+    assert "of_fp32" not in regularizer.diagnose(model, batch, clean, RNG)
 
 
 def test_diagnostics_survive_a_checkpoint():

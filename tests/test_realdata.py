@@ -85,14 +85,15 @@ def test_real_tasks_train_jointly_with_smart_and_adapt_on_a_thousandth(tmp_path)
 
 def test_the_default_penalty_and_its_direction_under_bf16_are_float32_s():
     """Within 2 % on 32 real pairs with the real encoder; a cosine of at least 0.99 between the changes."""
-    found = {each: penalty_on_real_pairs(each) for each in (None, torch.bfloat16)}
-    (wide, wide_delta), (narrow, narrow_delta) = found.values()
+    wide, wide_delta = penalty_on_real_pairs(None)
     assert wide > 1e-5
-    assert narrow == pytest.approx(wide, rel=0.02)
-    assert torch.nn.functional.cosine_similarity(wide_delta.flatten(), narrow_delta.flatten(), dim=0) > 0.99
+    for precision, share in (("fp32", 0.02), ("training", 0.04)):
+        narrow, narrow_delta = penalty_on_real_pairs(torch.bfloat16, ascent_precision=precision)
+        assert narrow == pytest.approx(wide, rel=share)
+        assert torch.nn.functional.cosine_similarity(wide_delta.flatten(), narrow_delta.flatten(), dim=0) > 0.99
 
 
-def penalty_on_real_pairs(dtype):
+def penalty_on_real_pairs(dtype, **options):
     encoder = {"path": ENCODER, "pool": "mean", "max_length": 64}
     stage = {"name": "finetune", "kind": "finetune", "tasks": ["mrpc"]}
     config = ExperimentConfig.model_validate({"name": "x", "encoder": encoder, "systems": {"one": [stage]}})
@@ -100,7 +101,7 @@ def penalty_on_real_pairs(dtype):
     model = fresh_model(config.encoder, [registry["mrpc"]], seed=1).train()
     data = DataStore(config, registry, data_dir=REAL_DATA).split("mrpc", "validation")
     batch = make_batch(data, list(range(32)), model.head("mrpc"), pad_id=0)
-    smart = Smart(**Smart.PRESETS["default"])
+    smart = Smart(**Smart.PRESETS["default"], **options)
     with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
         clean = model.run(batch, rng=Rng("pass"), sites=smart.sites)
         change = smart.perturbation(model, batch, clean, Rng("penalty"))

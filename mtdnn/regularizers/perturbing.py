@@ -82,10 +82,14 @@ class Perturbing(Regularizer):
 
     @torch.no_grad()
     def inner_reference(
-        self, model: Perturbable, batch: Batch, clean: Pass, *, site: str, dtype: torch.dtype
+        self, model: Perturbable, batch: Batch, clean: Pass, *, site: str, dtype: torch.dtype | None
     ) -> Outputs:
-        """The clean side of an ascent; run again only where the clean pass was narrower or had other dropout."""
-        if not clean.autocast and self.dropout != "off":
+        """The clean side of an ascent; run again only where the clean pass was narrower or had other dropout.
+
+        :param dtype: of the ascent; None for the clean pass's.
+        """
+        as_wide = dtype is None or not clean.autocast
+        if as_wide and self.dropout != "off":
             return model.outputs(clean.logits.detach(), batch)
         mode: DropoutMode = "off" if self.dropout == "off" else "replay"
         logits = model.resume(batch, clean, site=applied_once(site), delta_NTD=None, dropout=mode, dtype=dtype)

@@ -153,6 +153,31 @@ def test_the_direction_under_bf16_training_is_float64s():
     assert (cosines >= 0.99).all()
 
 
+@pytest.mark.parametrize("dropout", ["replay", "off"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_an_ascent_in_the_trainings_precision_runs_no_wider_pass_and_differs_only_where_training_is_narrow(
+    autocast, dropout
+):
+    model, batch = toy_model().train(), toy_batch("nli")
+    wide, own = (Smart(dropout=dropout, ascent_precision=each) for each in ("fp32", "training"))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        clean = model.run(batch, rng=RNG, sites=wide.sites)
+        asked = spied_widths(model, lambda: own.perturbation(model, batch, clean, RNG))
+        found, other = (each.perturbation(model, batch, clean, RNG).delta_NTD for each in (wide, own))
+    assert asked == [None] * (2 if dropout == "off" else 1)
+    assert torch.equal(found, other) != autocast
+    assert torch.nn.functional.cosine_similarity(found.flatten(), other.flatten(), dim=0) > 0.95
+
+
+def spied_widths(model, work):
+    """The precision that each resumed pass of ``work`` asked for."""
+    asked, resume = [], model.resume
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "resume", lambda *a, **k: asked.append(k.get("dtype")) or resume(*a, **k))
+        work()
+    return asked
+
+
 def test_the_change_of_states_that_an_encoder_keeps_in_bf16_is_float32():
     model, batch = toy_model("electra").train(), toy_batch("nli")  # its projected embeddings are bf16 under autocast
     smart = Smart(site="layer:1")

@@ -5,7 +5,7 @@ from statistics import mean
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
 
-VALUES = ("delta_inf", "delta_rms/x_rms", "penalty/loss", "gain", "dropout_floor")
+VALUES = ("delta_inf", "delta_rms/x_rms", "penalty/loss", "gain", "of_fp32", "dropout_floor")
 HEADER = ("system", "stage", "task", "fraction", "method", *VALUES, "samples")
 
 
@@ -20,6 +20,7 @@ def diagnostics(study: Study) -> Section | None:
         rows=rows,
         note="gain: the penalty (in adversarial objectives the rise of the loss) over that of a random change of the "
         "same size, 1 when the ascent adds nothing. "
+        "of_fp32: how high an ascent in bf16 comes, over one in float32. "
         "dropout_floor: the penalty without any change.",
     )
     return Section(name="diagnostics", title="Perturbations", tables=[table])
