@@ -46,7 +46,7 @@ mutate: $(VENV)/.test
 
 # What is compared, and with what: benchmarks/README.md. Takes an hour and a half on two cores, which it wants alone.
 bench: $(VENV)/.test
-	set -e; for name in train_step memory prepare predict scaling products startup huge_pages gpu; do $(BIN)/python -m benchmarks.$$name; done
+	set -e; for name in train_step memory prepare predict scaling products startup gpu; do $(BIN)/python -m benchmarks.$$name; done
 
 # Runs the code blocks of the documentation site, and builds it into build/docs.
 docs: $(VENV)/.docs

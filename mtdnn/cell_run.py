@@ -17,7 +17,7 @@ from mtdnn.config import ExperimentConfig, TrainConfig
 from mtdnn.data.tokenize import TaskSplit, tokenizer_name
 from mtdnn.data_store import DataStore
 from mtdnn.distributed import ALONE, Ranks
-from mtdnn.evaluate import Evaluation, bootstrap, evaluate
+from mtdnn.evaluate import Evaluation, bootstrap
 from mtdnn.files import write_manifest, write_text_atomically, writing
 from mtdnn.heads.base import copy_head
 from mtdnn.methods import Methods, build_methods
@@ -159,15 +159,7 @@ class CellRun:
         if self.stage.keeps_model and self.ranks.first:
             self.save_model(model, self.folder.model)
         evaluations = [
-            evaluate(
-                model,
-                self.data.split(task, split),
-                pad_id=self.data.tokenizer.pad_token_id,
-                **self.options.evaluation,
-                ranks=self.ranks,
-            )
-            for task in self.tasks
-            for split in self.data.judged(task)
+            trainer.evaluate(self.data.split(task, split)) for task in self.tasks for split in self.data.judged(task)
         ]
         facts = {
             "train_seconds": progress.seconds,
@@ -179,6 +171,7 @@ class CellRun:
             "diagnostics": trainer.diagnostics.samples,
             "warnings": trainer.diagnostics.warned,
             "precision": trainer.precision,
+            "eval_precision": trainer.eval_precision,
         }
         return evaluations, facts
 

@@ -163,7 +163,8 @@ def predict_rate(trainer: Trainer) -> float:
     """Over the first batches of the training data, which are the longest."""
     data = next(iter(trainer.plan.data.values()))
     started, tokens = time.monotonic(), 0
-    batches = predict_batches(trainer.model, data, pad_id=trainer.pad_id, **trainer.options.evaluation)
+    size, precision = trainer.options.eval_batch_size, trainer.eval_precision
+    batches = predict_batches(trainer.model, data, batch_size=size, pad_id=trainer.pad_id, precision=precision)
     for _, (units, _batch, _logits) in zip(range(PROBE_BATCHES), batches, strict=False):
         tokens += padded_tokens(data, units)
     if trainer.model.device.type == "cuda":

@@ -21,7 +21,7 @@ from mtdnn.errors import MemoryExceededError
 from mtdnn.experiment import Experiment
 from mtdnn.forecast import Rates, probed, rates_of
 from mtdnn.memory import forget_peak, free_bytes, memory_for, peak_bytes
-from mtdnn.optim import autocast_dtype
+from mtdnn.optim import settled
 from mtdnn.runner import SERVER, Children, WorkerError
 from mtdnn.step_profile import StepProfile, profile_of, typical_step
 from mtdnn.tasks import TaskRegistry
@@ -131,8 +131,7 @@ class Probe:
         (cell,) = (cell for cell in job.cells if cell.path == self.path)
         free = free_bytes(job.device)
         trainer = changed(probed(job, cell), self.changes)
-        precision = "fp32" if trainer.autocast is None else str(trainer.autocast).removeprefix("torch.")
-        found = Findings(self.limit or SPARE * free, free, peak_bytes(job.device), precision)
+        found = Findings(self.limit or SPARE * free, free, peak_bytes(job.device), trainer.precision)
         self.measure(trainer, found)
 
     def measure(self, trainer: Trainer, found: Findings) -> None:
@@ -168,7 +167,7 @@ def changed(trainer: Trainer, options: Options) -> Trainer:
     """The trainer with other options of memory."""
     trainer.model.activation_checkpointing |= options.get("activation_checkpointing", False)
     if "precision" in options:
-        trainer.autocast = autocast_dtype(options["precision"], trainer.model.device)
+        trainer.precision = settled(options["precision"], trainer.model.device)
     return trainer
 
 

@@ -309,7 +309,10 @@ def chosen(kind: str, known: Mapping[str, Callable[..., T]], options: Mapping[st
 
 
 Precision = Literal["auto", "fp32", "bf16"]
-PRECISIONS: Mapping[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}  # what autocast is asked for
+PRECISIONS: Mapping[Precision, torch.dtype | None] = {
+    "fp32": None,
+    "bf16": torch.bfloat16,
+}  # what autocast is asked for
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
@@ -317,6 +320,12 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | 
     if precision == "fp32" or (precision == "auto" and not has_fast_bf16(device)):
         return None
     return torch.bfloat16
+
+
+def settled(precision: Precision, device: torch.device) -> Precision:
+    """``fp32`` or ``bf16``: what ``auto`` is on a device, and what else was asked for."""
+    found = autocast_dtype(precision, device)
+    return next(name for name, dtype in PRECISIONS.items() if dtype == found)
 
 
 def in_precision(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -107,7 +107,8 @@ class Predictor:
         data = load_split(
             source, self.model.head(definition.name), self.tokenizer, max_length=self.model.config.encoder_max_length
         )
-        found = evaluate(self.model, data, pad_id=self.tokenizer.pad_token_id, metrics=definition.metrics)
+        pad_id, precision = self.tokenizer.pad_token_id, self.precision
+        found = evaluate(self.model, data, pad_id=pad_id, precision=precision, metrics=definition.metrics)
         if not found.metrics:
             raise DataError(f"task '{definition.name}': split '{split}' has no labels; use mtdnn predict")
         return found

@@ -154,7 +154,7 @@ def attention_backward_flops(gradient: Any, query: Any, key: Any, value: Any, *_
 
 def large_product(trainer: Trainer, *, rows: int) -> Callable[[], torch.Tensor]:
     """A product of so many rows, or more, by a matrix like the weights of the largest linear layer; run once."""
-    device, dtype = trainer.model.device, trainer.autocast or torch.float32
+    device, dtype = trainer.model.device, trainer.dtype
     weights = [each.weight for each in trainer.model.modules() if isinstance(each, nn.Linear)]
     width, inner = max(weights, key=torch.Tensor.numel).shape
     source = torch.Generator(device).manual_seed(0)

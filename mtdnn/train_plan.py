@@ -60,7 +60,10 @@ class TrainOptions:
     :param num_workers: processes that make batches ahead; 0 for none.
     :param save_every: optimizer steps between two checkpoints; None for one at the end of each epoch. With ``select:
         best`` there is also one whenever the score is the best so far.
-    :param eval_precision: of the encoder in validation and in the final evaluation, as ``precision`` in training.
+    :param precision: of the encoder in training: ``fp32``, ``bf16``, or ``auto`` for bf16 where the hardware multiplies
+        it fast. Weights, losses and penalties are in float32.
+    :param eval_batch_size: rows of a batch in validation and in the final evaluation.
+    :param eval_precision: of the encoder in these, as ``precision``.
     :param activation_checkpointing: layers run again in the backward pass instead of keeping what they computed: less
         memory, more time, the same bits.
     """
@@ -91,11 +94,6 @@ class TrainOptions:
     max_skipped: int = 10
     num_workers: int = 0
     activation_checkpointing: bool = False
-
-    @property
-    def evaluation(self) -> dict[str, Any]:
-        """What :func:`mtdnn.evaluate.evaluate` is to do, by its arguments' names."""
-        return {"batch_size": self.eval_batch_size, "precision": self.eval_precision}
 
 
 @dataclass(frozen=True)

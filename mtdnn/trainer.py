@@ -29,7 +29,7 @@ from mtdnn.loss_log import LossLog
 from mtdnn.memory import memory_for
 from mtdnn.model import MultiTaskModel
 from mtdnn.objectives.base import OBJECTIVES, Objective, Term
-from mtdnn.optim import PRECISIONS, autocast_dtype, clip, freeze, make_optimizer, make_schedule
+from mtdnn.optim import PRECISIONS, clip, freeze, in_precision, make_optimizer, make_schedule, settled
 from mtdnn.passes import Pass
 from mtdnn.regularizers.base import Attached
 from mtdnn.rng import Rng
@@ -93,10 +93,11 @@ class Trainer:
         self.schedule = make_schedule(
             self.optimizer, num_steps=self.num_steps, warmup=options.warmup, schedule=options.schedule
         )
-        self.autocast = autocast_dtype(options.precision, model.device)
+        self.precision = settled(options.precision, model.device)
+        self.eval_precision = settled(options.eval_precision, model.device)
         self.sites = list(dict.fromkeys(site for each in regularizers.values() for site in each.regularizer.sites))
         self.losses = LossLog([*train, *(f"{name} penalty" for name in regularizers)], ranks=ranks)
-        self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.autocast or torch.float32)
+        self.diagnostics = Diagnostics(every=options.diagnose_every, dtype=self.dtype)
         self.state = TrainingState(model, regularizers, self.optimizer, self.schedule, self.losses, self.diagnostics)
 
     @property
@@ -105,9 +106,9 @@ class Trainer:
         return self.state.progress
 
     @property
-    def precision(self) -> str:
-        """Of the training pass, a name of :data:`mtdnn.optim.PRECISIONS`."""
-        return next(name for name, dtype in PRECISIONS.items() if dtype == self.autocast)
+    def dtype(self) -> torch.dtype:
+        """Of the products of the training pass."""
+        return PRECISIONS[self.precision] or torch.float32
 
     def run(self) -> Progress:
         """Train to the end (or to the end of patience) and leave the selected weights in the model.
@@ -227,7 +228,7 @@ class Trainer:
 
     def in_precision(self) -> AbstractContextManager[Any]:
         """While entered, passes run in the training's precision."""
-        return torch.autocast(self.model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
+        return in_precision(self.precision, self.model.device)
 
     def next_loss(self, terms: Iterator[Term], batch: Batch, rng: Rng) -> Tensor:
         """The objective's next term, with the penalties that attach to it."""
@@ -352,10 +353,12 @@ class Trainer:
 
     def validate(self) -> dict[str, Evaluation]:
         with self.judged():
-            return {
-                task: evaluate(self.model, data, pad_id=self.pad_id, ranks=self.ranks, **self.options.evaluation)
-                for task, data in self.validation.items()
-            }
+            return {task: self.evaluate(data) for task, data in self.validation.items()}
+
+    def evaluate(self, data: TaskSplit) -> Evaluation:
+        """What the model, as it is, says of a split."""
+        size, precision = self.options.eval_batch_size, self.eval_precision
+        return evaluate(self.model, data, batch_size=size, pad_id=self.pad_id, precision=precision, ranks=self.ranks)
 
     @contextmanager
     def judged(self) -> Iterator[None]:
@@ -394,7 +397,7 @@ class Trainer:
 
     def save(self) -> None:
         if self.folder is not None and self.ranks.first:
-            found = self.state.checkpoint(precision=self.precision)
+            found = self.state.checkpoint(precision=self.precision, eval_precision=self.eval_precision)
             save_checkpoint(self.folder, found, best=self.progress.best_step)
 
     def resume(self) -> None:
@@ -406,8 +409,10 @@ class Trainer:
             return
         self.state.take_up(found, where=self.folder)
         if self.options.precision == "auto":
-            self.autocast = PRECISIONS[found.state.get("precision", self.precision)]
-            self.diagnostics.dtype = self.autocast or torch.float32
+            self.precision = found.state.get("precision", self.precision)
+            self.diagnostics.dtype = self.dtype
+        if self.options.eval_precision == "auto":
+            self.eval_precision = found.state.get("eval_precision", self.eval_precision)
         log.info("going on from step %d of %d", self.progress.step, self.num_steps)
 
 

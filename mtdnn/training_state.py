@@ -16,6 +16,7 @@ from mtdnn.errors import CheckpointError
 from mtdnn.loss_log import LossLog
 from mtdnn.memory import is_out_of_memory
 from mtdnn.model import MultiTaskModel
+from mtdnn.optim import Precision
 from mtdnn.regularizers.base import Attached
 
 
@@ -64,10 +65,10 @@ class TrainingState:
         for name, attached in self.regularizers.items():
             attached.regularizer.load_state_dict(parts.get(f"regularizer-{name}", {}))
 
-    def checkpoint(self, *, precision: str) -> Checkpoint:
+    def checkpoint(self, *, precision: Precision, eval_precision: Precision) -> Checkpoint:
         """All of it.
 
-        :param precision: of the training pass.
+        :param precision: of the training pass; ``eval_precision`` of evaluation.
         """
         tensors, groups = optimizer_parts(self.optimizer)
         parts = {**self.weights(), "optimizer": tensors, "random": {"torch": torch.get_rng_state()}}
@@ -78,6 +79,7 @@ class TrainingState:
             "losses": self.losses.state(),
             "diagnostics": self.diagnostics.state(),
             "precision": precision,
+            "eval_precision": eval_precision,
             "optimizer": type(self.optimizer).__name__,
         }
         return Checkpoint(self.progress.step, state, parts)

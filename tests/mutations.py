@@ -293,6 +293,24 @@ SMART_OWN = changes(
         "divergence(outputs, reference, form",
         "the ascent's KL is reversed",
     ),
+    (
+        "None if self._ascends_as_trained(clean) else hidden_NTD.dtype",
+        "hidden_NTD.dtype",
+        "the ascent is in float32 whatever is asked",
+        f"{REGULARIZERS}::test_an_ascent_in_the_trainings_precision_runs_no_wider_pass_and_differs_only_where_training_is_narrow",
+    ),
+    (
+        ' == "training" and not half',
+        ' == "training"',
+        "the ascent is in float16",
+        f"{REGULARIZERS}::test_an_ascent_under_fp16_is_in_float32_whatever_is_asked",
+    ),
+    (
+        "own / widest",
+        "widest / own",
+        "an ascent that loses its way is told to climb higher",
+        "tests/test_methods.py::test_diagnostics_say_when_an_ascent_in_bf16_loses_its_way",
+    ),
     ('if self.inner == "log_odds":', "if False:", "the official inner loss is not used", OFFICIAL_LATER),
     (
         "largest_NT1 = gradient_NTD.abs().amax(-1,",

@@ -13,7 +13,6 @@ from torch import Tensor
 from benchmarks import (
     accuracy,
     gpu,
-    huge_pages,
     measure,
     memory,
     method_cost,
@@ -144,27 +143,6 @@ def test_the_bytes_of_a_step_are_counted(monkeypatch):
         monkeypatch.setenv(name, value)
     plain, smart = (memory.bytes_of(name, "tiny", "snli", 64, None) for name in ("mtdnn plain", "mtdnn smart"))
     assert 0 < plain < smart < 500_000_000
-
-
-def test_huge_pages_are_compared_with_the_same_steps_without(results, monkeypatch):
-    asked = []
-
-    def run(call, **options):
-        asked.append(options["env"].get("GLIBC_TUNABLES"))
-        return subprocess.CompletedProcess(call, 0, stdout=f"{2.0 if asked[-1] else 1.0}\n")
-
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(huge_pages.subprocess, "run", run)
-    huge_pages.main(["--repetitions", "1", "--rows", "4"])
-    assert asked == [None, "glibc.malloc.hugetlb=1"] * len(huge_pages.NAMES)
-    assert [row["ratio"] for row in rows_in(results, "huge_pages")] == [2.0] * len(huge_pages.NAMES)
-
-
-def test_the_tokens_a_second_of_steps_are_printed(capsys):
-    threads = torch.get_num_threads()
-    huge_pages.measured("mtdnn smart", "tiny", "snli", 2, "fp32")
-    torch.set_num_threads(threads)
-    assert float(capsys.readouterr().out) > 0
 
 
 def test_preparation_is_compared(results):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from support import EXPERIMENT, write_toy_experiment
 
-from mtdnn import cell_run
+from mtdnn import trainer
 from mtdnn.cell_folder import differences
 from mtdnn.config import load_experiment
 from mtdnn.data.batch import make_batch
@@ -92,13 +92,14 @@ def test_a_result_older_than_an_option_is_accepted(done):
     inputs = json.dumps([result["inputs"] for result in experiment_at(folder).results()])
     assert "few_shot" in inputs
     assert "activation_checkpointing" not in inputs
+    assert "eval_precision" not in inputs
 
 
 def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_selects(tmp_path, done, monkeypatch):
     write_toy_experiment(tmp_path)
     job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]", "train.eval_batch_size=96"])
     seen = []
-    monkeypatch.setattr(cell_run, "evaluate", lambda *a, **k: seen.append(k["batch_size"]) or evaluate(*a, **k))
+    monkeypatch.setattr(trainer, "evaluate", lambda *a, **k: seen.append(k["batch_size"]) or evaluate(*a, **k))
     (result,) = [each for each in job.run(chosen=job.cells[:1]) if each["stage"] == "joint"]
     (whole,) = [each for each in done[1] if each["stage"] == "joint"]
     assert {task: {"test": splits["test"]} for task, splits in whole["metrics"].items()} == result["metrics"]
@@ -106,7 +107,7 @@ def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_s
     assert [path.name for path in sorted((tmp_path / "out/examples").iterdir())] == [
         f"{task}-test.jsonl" for task in sorted(job.config.tasks())
     ]
-    assert seen == [96] * len(result["metrics"])
+    assert seen == [96] * len(result["metrics"]) * (1 + len(result["history"]))
     with pytest.raises(ConfigError, match=r"another configuration: data.eval_splits"):
         experiment_at(tmp_path).run(chosen=job.cells[:1])
 
@@ -117,6 +118,7 @@ def test_a_lower_precision_of_evaluation_changes_validation_and_answers_little_a
     (narrow,) = [each for each in job.run(chosen=job.cells[:1]) if each["stage"] == "joint"]
     (wide,) = [each for each in done[1] if each["stage"] == "joint"]
     assert [each["losses"] for each in narrow["history"]] == [each["losses"] for each in wide["history"]]
+    assert (narrow["eval_precision"], wide["eval_precision"]) == ("bf16", "fp32")
     assert narrow["metrics"].keys() == wide["metrics"].keys()
     assert_little_else(narrow["history"][-1]["validation"]["sts"], wide["history"][-1]["validation"]["sts"])
     for split, found in wide["metrics"]["sts"].items():
@@ -155,7 +157,7 @@ def test_doubtful_answers_are_told_and_stand_in_the_result(tmp_path, monkeypatch
         found = evaluate(*args, **options)
         return replace(found, decoded=found.decoded[:1] * len(found.decoded))
 
-    monkeypatch.setattr(cell_run, "evaluate", alike)
+    monkeypatch.setattr(trainer, "evaluate", alike)
     job = experiment_at(tmp_path, overrides=["data.eval_splits=[test]", "systems.mtdnn=[{base: joint, tasks: [nli]}]"])
     (result,) = job.run(chosen=job.cells[:1])
     (told,) = answers([1, 1, 1, 1], [0, 1, 1, 1]).doubts()

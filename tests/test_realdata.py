@@ -1,5 +1,7 @@
 """The package on real data sets, where they are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support import REAL_DATA
@@ -84,13 +86,16 @@ def test_real_tasks_train_jointly_with_smart_and_adapt_on_a_thousandth(tmp_path)
 
 
 def test_the_default_penalty_and_its_direction_under_bf16_are_float32_s():
-    """Within 2 % on 32 real pairs with the real encoder; a cosine of at least 0.99 between the changes."""
-    wide, wide_delta = penalty_on_real_pairs(None)
+    """On 32 real pairs with the real encoder: within 2 %, and 4 % where the ascent is in bf16 too.
+
+    The cosine is of the step alone, without the start, which all have in common.
+    """
+    wide, wide_step = penalty_on_real_pairs(None)
     assert wide > 1e-5
-    for precision, share in (("fp32", 0.02), ("training", 0.04)):
-        narrow, narrow_delta = penalty_on_real_pairs(torch.bfloat16, ascent_precision=precision)
+    for precision, share, cosine in (("fp32", 0.02, 0.99), ("training", 0.04, 0.7)):
+        narrow, narrow_step = penalty_on_real_pairs(torch.bfloat16, ascent_precision=precision)
         assert narrow == pytest.approx(wide, rel=share)
-        assert torch.nn.functional.cosine_similarity(wide_delta.flatten(), narrow_delta.flatten(), dim=0) > 0.99
+        assert torch.nn.functional.cosine_similarity(wide_step.flatten(), narrow_step.flatten(), dim=0) > cosine
 
 
 def penalty_on_real_pairs(dtype, **options):
@@ -105,4 +110,8 @@ def penalty_on_real_pairs(dtype, **options):
     with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
         clean = model.run(batch, rng=Rng("pass"), sites=smart.sites)
         change = smart.perturbation(model, batch, clean, Rng("penalty"))
-        return smart.values(model, batch, clean, change, Rng("penalty")).mean().item(), change.delta_NTD
+        once, twice = (
+            replace(smart, radius=1e3, step_size=size).perturbation(model, batch, clean, Rng("penalty")).delta_NTD
+            for size in (0.1, 0.2)
+        )
+        return smart.values(model, batch, clean, change, Rng("penalty")).mean().item(), twice - once

@@ -305,16 +305,20 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_remedy(toy, tmp_pa
 def test_a_run_keeps_its_precision_on_other_hardware_unless_one_is_asked_for(toy, tmp_path, monkeypatch):
     monkeypatch.setattr("mtdnn.optim.has_fast_bf16", lambda device: True)
     options = {"tasks": ["nli"], "epochs": 1, "select": "last", "regularizers": {}, "save_every": 2}
+    options["eval_precision"] = "auto"
     assert trainer_for(toy, tmp_path, **options).precision == "bf16"
     trainer_for(toy, tmp_path, **options).run()
     monkeypatch.setattr("mtdnn.optim.has_fast_bf16", lambda device: False)
     found = {}
     for precision in ("auto", "fp32"):
         trainer = trainer_for(toy, tmp_path, precision=precision, **options)
-        assert trainer.precision == "fp32"
+        assert (trainer.precision, trainer.eval_precision) == ("fp32", "fp32")
         trainer.resume()
-        found[precision] = (trainer.precision, trainer.autocast, trainer.diagnostics.dtype)
-    assert found == {"auto": ("bf16", torch.bfloat16, torch.bfloat16), "fp32": ("fp32", None, torch.float32)}
+        found[precision] = (trainer.precision, trainer.dtype, trainer.diagnostics.dtype, trainer.eval_precision)
+    assert found == {
+        "auto": ("bf16", torch.bfloat16, torch.bfloat16, "bf16"),
+        "fp32": ("fp32", torch.float32, torch.float32, "bf16"),
+    }
 
 
 @pytest.mark.parametrize("while_put", ["teacher", "student"])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mtdnn.cli.options import DataDir, TaskDefs, task_folder
+from mtdnn.cli.options import DataDir, Precision, PrecisionOption, TaskDefs, task_folder
 
 
 def evaluate(
@@ -17,6 +17,7 @@ def evaluate(
     remap_labels: Annotated[
         bool, typer.Option("--remap-labels", help="The definition's labels are the model's in another order.")
     ] = False,
+    precision: PrecisionOption = Precision.FP32,
     out: Annotated[Path | None, typer.Option(help="Write the predictions here, as JSON lines.")] = None,
 ) -> None:
     """Metrics of a model on one split, with 95 % bootstrap intervals."""
@@ -28,7 +29,7 @@ def evaluate(
     from mtdnn.tasks import load_tasks
 
     open_log()
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, precision=precision.value)
     definition = load_tasks(task_folder(task_defs)).find(task, where="--task")
     found = predictor.evaluate(definition, split, data_dir=data_dir, remap_labels=remap_labels)
     counted = f"{len(found.uids)} units"

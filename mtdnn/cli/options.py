@@ -34,6 +34,10 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="bf16, or auto for bf16 where the hardware is faster with it.")
+]
+
 BadRows = Annotated[
     Choice | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mtdnn.cli.options import Choice, Precision
+from mtdnn.cli.options import Choice, Precision, PrecisionOption
 
 
 class Format(StrEnum):
@@ -44,9 +44,7 @@ def predict(
             "other row's place.",
         ),
     ] = Choice.STOP,
-    precision: Annotated[
-        Precision, typer.Option(help="bf16, or auto for bf16 where the hardware is faster with it.")
-    ] = Precision.FP32,
+    precision: PrecisionOption = Precision.FP32,
 ) -> None:
     """Predict every row of a file or of standard input, in its order, window by window, in constant memory."""
     import sys

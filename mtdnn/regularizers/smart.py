@@ -58,8 +58,9 @@ class Smart(Perturbing):
         eta g / max_D |g| per token. The official ones do not project, and ``norm`` and ``radius`` are not used.
     :param inner: what the ascent climbs: ``same``, what is penalized. ``kl``: KL(clean || perturbed). ``log_odds``: the
         official code's 2 p (logit p - logit y), log-odds constant.
-    :param ascent_precision: ``fp32``, or wider where training is; or ``training``'s own, which under bf16 saves a
-        forward pass and is faster, for radii of about 0.1 x RMS and more: below, its direction is noise.
+    :param ascent_precision: ``fp32``, or wider where training is; or ``training``'s own: under bf16 a cheaper ascent,
+        and one forward pass less where dropout is replayed [choice]. For radii of about 0.1 x RMS and more: the
+        smaller, the further it strays. Option A alone; under fp16, which is too coarse, the ascent is in float32.
     :param perturb_padding: change padding too, as the official code does.
     :param detach_embeddings: no gradient from the perturbed pass into the embeddings, as the first official code.
     """
@@ -109,8 +110,10 @@ class Smart(Perturbing):
         "official-2021-02": "Official code from 2021-02 to 2021-09, its last working state: as official-2020-08 with "
         "eta 1e-5, and the embedding block applied twice, so that the penalty is above 0 even without a change.",
     }
-    COST = "1 + num_steps forward and as many backward passes beside the clean pass; one more forward under bf16 "
-    "where the ascent is in float32"
+    COST = (
+        "1 + num_steps forward and as many backward passes beside the clean pass; under bf16 one more forward where "
+        "the ascent is in float32"
+    )
 
     weight: float = 1.0
     radius: float = 0.1
@@ -141,6 +144,8 @@ class Smart(Perturbing):
             raise ValueError(f"stop_gradient: targets is a form of the symmetric KL, not of {self.divergence}")
         if self.option == "B" and (self.inner != "same" or self.stop_gradient != "none"):
             raise ValueError("option B has no divergence: leave inner and stop_gradient out")
+        if self.option == "B" and self.ascent_precision != "fp32":
+            raise ValueError("option B climbs a difference of second order, which bf16 loses: ascent_precision: fp32")
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -160,7 +165,7 @@ class Smart(Perturbing):
     def diagnose(self, model: Perturbable, batch: Batch, clean: Pass, rng: Rng) -> dict[str, float]:
         """As of every perturbing method; of an ascent in bf16 also ``of_fp32``: how high it comes beside float32."""
         found = super().diagnose(model, batch, clean, rng)
-        if self.ascent_precision == "fp32" or not clean.autocast:
+        if not self._ascends_as_trained(clean) or not clean.autocast:
             return found
         heights = self._inner_values(model, batch, clean, wide(clean.hidden(self.site)).dtype, rng)
         own, widest = (
@@ -184,13 +189,18 @@ class Smart(Perturbing):
         mask_NT = torch.ones_like(batch.mask_NT) if self.perturb_padding else batch.mask_NT
         unit_N11 = row_rms(hidden_NTD, batch.mask_NT) if self.scale == "rms" else torch.ones_like(hidden_NTD[:, :1, :1])
         noise_NTD = rng.at("noise").normal_NTD(batch.row_names, mask_NT, hidden_NTD.shape[-1], dtype=hidden_NTD.dtype)
-        dtype = hidden_NTD.dtype if self.ascent_precision == "fp32" else None
+        dtype = None if self._ascends_as_trained(clean) else hidden_NTD.dtype
         inner = self._inner_values(model, batch, clean, dtype, rng)
         delta_NTD = self.noise_std * unit_N11 * noise_NTD
         for _ in range(self.num_steps):
             gradient_NTD = gradient_of(inner, delta_NTD) * mask_NT.unsqueeze(-1)
             delta_NTD = self._step(delta_NTD, gradient_NTD, unit_N11)
         return Perturbation(self.site, delta_NTD)
+
+    def _ascends_as_trained(self, clean: Pass) -> bool:
+        """Whether the ascent is in the training's precision; a gradient of about 1e-9 would be 0 in float16."""
+        half = clean.autocast and torch.get_autocast_dtype(clean.logits.device.type) == torch.float16
+        return self.ascent_precision == "training" and not half
 
     def _step(self, delta_NTD: Tensor, gradient_NTD: Tensor, unit_N11: Tensor) -> Tensor:
         if self.ascent == "official":

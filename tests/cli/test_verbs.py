@@ -221,6 +221,7 @@ def test_every_method_documents_every_option_and_every_preset():
         assert set(method.notes) <= set(method.presets), method.name
         assert method.summary.endswith((".", ":")), method.name
         assert method.kind == "sampler" or method.name == "standard" or method.cost, method.name
+        assert method.cost == method.cost.strip(), method.name
 
 
 def test_a_user_s_own_csv_becomes_a_task_that_trains(mtdnn, tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ def train(ranks: Ranks, folder: Path, dtype: torch.dtype, out: Path) -> None:
     own = folder / f"of-{ranks.rank}"
     own.mkdir(parents=True)
     toy = toy_data(own, rows=16)
-    trainer = trainer_for(toy, ranks=ranks, epochs=1, batch_size=6, save_every=None, folder=folder / "checkpoint")
+    options = {"epochs": 1, "batch_size": 6, "save_every": None, "precision": "fp32"}
+    trainer = trainer_for(toy, ranks=ranks, folder=folder / "checkpoint", **options)
     trainer.model.to(dtype)
     for module in trainer.model.modules():
         if isinstance(module, torch.nn.Dropout):

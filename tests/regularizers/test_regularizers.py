@@ -169,6 +169,22 @@ def test_an_ascent_in_the_trainings_precision_runs_no_wider_pass_and_differs_onl
     assert torch.nn.functional.cosine_similarity(found.flatten(), other.flatten(), dim=0) > 0.95
 
 
+def test_option_b_climbs_in_float32_alone():
+    with pytest.raises(ValueError, match="option B climbs a difference of second order, which bf16 loses"):
+        Smart(option="B", ascent_precision="training")
+
+
+def test_an_ascent_under_fp16_is_in_float32_whatever_is_asked():
+    model, batch = toy_model().train(), toy_batch("nli")
+    wide, own = (Smart(ascent_precision=each) for each in ("fp32", "training"))
+    with torch.autocast("cpu", dtype=torch.float16):
+        clean = model.run(batch, rng=RNG, sites=wide.sites)
+        found, other = (each.perturbation(model, batch, clean, RNG).delta_NTD for each in (wide, own))
+        assert "of_fp32" not in own.diagnose(model, batch, clean, RNG)
+    assert clean.autocast
+    assert torch.equal(found, other)
+
+
 def spied_widths(model, work):
     """The precision that each resumed pass of ``work`` asked for."""
     asked, resume = [], model.resume
