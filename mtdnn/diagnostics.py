@@ -10,12 +10,13 @@ import torch
 FLAT_GAIN = 1.05
 FLOOR_SHARE = 0.5
 LOST_TO_PRECISION = 0.9
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples lie evenly between whole numbers, whatever they are counted by
 
 
 class Diagnostics:
     """Samples of the methods' diagnostics, their means, and warnings that each are given once.
 
-    :param every: optimizer steps between two samples; None for none.
+    :param every: optimizer steps of which one is sampled; None for none.
     :param dtype: of the training pass; a penalty below its resolution beside the loss does nothing.
     """
 
@@ -25,8 +26,17 @@ class Diagnostics:
         self.pending: list[dict[str, Any]] = []
         self.warned: list[str] = []
 
-    def due(self, step: int) -> bool:
-        return self.every is not None and step % self.every == 0
+    def due(self, step: int, *, updates: int = 1) -> bool:
+        """Whether one of the ``updates`` steps from ``step`` on is sampled.
+
+        One of the first ``every`` steps is, one of the next, and so on, each time at another place: where tasks take
+        turns, every 50th step of six tasks' is always one of the same three's.
+        """
+        if self.every is None:
+            return False
+        rounds = {each // self.every for each in range(step, step + updates)}
+        sampled = {number * self.every + int(number * GOLDEN % 1 * self.every) for number in rounds}
+        return not sampled.isdisjoint(range(step, step + updates))
 
     def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float = 0.0) -> None:
         """What the method ``name`` says of a batch; kept by :meth:`commit`.

@@ -52,7 +52,7 @@ class TrainOptions:
     :param select: ``best`` validation score (mean of the tasks' first metrics), or the ``last`` step.
     :param evaluate: which weights are validated and kept: the ``student``'s, or the ``teacher``'s that a regularizer
         averages.
-    :param diagnose_every: optimizer steps between two samples of the regularizers' diagnostics; None for none.
+    :param diagnose_every: optimizer steps of which one is sampled for the methods' diagnostics; None for none.
     :param patience: epochs without a better score after which training stops; None for never.
     :param on_nan: what follows a loss or gradient that is NaN or infinite: ``stop`` with an error, the state before the
         step saved; or ``skip`` that step.

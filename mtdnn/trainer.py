@@ -165,6 +165,10 @@ class Trainer:
     def stopped(self) -> str:
         return f"stopped at step {self.progress.step} of {self.num_steps}; the same command goes on from there"
 
+    def sampled(self, step: int) -> bool:
+        """Whether diagnostics are of the batch that is used for the steps from ``step`` on."""
+        return self.diagnostics.due(step, updates=self.plan.updates)
+
     def passed(self, every: float, *, since: int) -> bool:
         """Whether a multiple of ``every`` lies in the steps after ``since``."""
         return since // every < self.progress.step // every
@@ -210,7 +214,7 @@ class Trainer:
             self.objective.terms(self.model, batch, rng, sites=self.sites)
             for batch, rng in zip(step.batches, rngs, strict=True)
         ]
-        if self.diagnostics.due(self.progress.step):
+        if self.sampled(self.progress.step):
             self.ask_objective(step.batches, rngs)
         for turn in range(1, self.objective.num_terms + 1):
             for batch, share, rng, source in zip(step.batches, step.shares(), rngs, terms, strict=True):
@@ -248,7 +252,7 @@ class Trainer:
             source = rng.at(name)
             penalty = factor * attached.regularizer.penalty(self.model, batch, clean, source)
             self.losses.note(f"{name} penalty", penalty, batch)
-            if self.diagnostics.due(self.progress.step):
+            if self.sampled(self.progress.step):
                 found = attached.regularizer.diagnose(self.model, batch, clean, source)
                 self.diagnostics.note(
                     name, found, step=self.progress.step, task=batch.task, loss=float(term.loss.detach())
@@ -296,7 +300,7 @@ class Trainer:
         if self.passed(EVENT_EVERY, since=since):
             rates = {"learning_rate": max(map(float, self.schedule.get_last_lr()))}
             self.events.scalars("train", self.losses.recent() | rates, step=self.progress.step)
-        if self.diagnostics.due(since):
+        if self.sampled(since):
             for name, values in self.diagnostics.means(since=since).items():
                 self.events.scalars(name, values, step=self.progress.step)
 

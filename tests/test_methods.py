@@ -158,4 +158,21 @@ def test_diagnostics_survive_a_checkpoint():
     assert second.means() == first.means() == {"smart": {"penalty": 1e-9, "gain": 1.0, "penalty/loss": 1e-9}}
     assert second.unsaid([*second.doubts(since=0), "smart's ascent adds nothing: the penalty is 1.01 x"]) == []
     assert second.unsaid(["bregman does nothing: why"]) == ["bregman does nothing: why"]
-    assert [first.due(step) for step in (0, 4, 5)] == [True, False, True]
+
+
+@pytest.mark.parametrize("every", [1, 4, 50])
+def test_one_of_so_many_steps_is_sampled_and_no_task_that_takes_turns_is_left_out(every):
+    diagnostics = Diagnostics(every=every, dtype=torch.float32)
+    sampled = [step for step in range(40 * every) if diagnostics.due(step)]
+    assert sampled[0] == 0
+    assert [step // every for step in sampled] == list(range(40))
+    for num_tasks in range(1, 10):
+        assert {step % num_tasks for step in sampled} == set(range(num_tasks))
+
+
+def test_a_batch_that_is_used_for_several_steps_is_sampled_once_where_one_of_them_is():
+    diagnostics = Diagnostics(every=6, dtype=torch.float32)
+    steps = [step for step in range(600) if diagnostics.due(step)]
+    used = [start for start in range(0, 600, 3) if diagnostics.due(start, updates=3)]
+    assert used == sorted({step - step % 3 for step in steps})
+    assert not Diagnostics(every=None, dtype=torch.float32).due(0)

@@ -100,7 +100,7 @@ def test_tensorboard_shows_losses_diagnostics_and_validation_once_a_step_after_a
     assert scalars_in(tmp_path / "cut") == shown
     assert {"train/nli", "train/smart_penalty", "train/learning_rate", "smart/gain", "smart/delta_inf"} <= set(shown)
     assert [step for step, _ in shown["train/learning_rate"]] == list(range(10, whole.num_steps + 1, 10))
-    assert [step for step, _ in shown["smart/gain"]][:2] == [1, 5]
+    assert [step for step, _ in shown["smart/gain"]][:2] == [1, 7]
     for (step, value), record in zip(shown["validation/nli/accuracy"], history, strict=True):
         assert (step, value) == (record["step"], pytest.approx(record["validation"]["nli"]["accuracy"]))
 
@@ -220,7 +220,7 @@ def test_samples_of_the_diagnostics_stand_in_the_history_and_the_progress_line(t
     trainer = trainer_for(toy, tasks=["nli"], epochs=1, diagnose_every=2)
     history = trainer.run().history
     assert {"gain", "delta_inf", "penalty/loss", "dropout_floor"} <= set(history[0]["diagnostics"]["smart"])
-    assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 2, 4]
+    assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 3, 4]
     assert all("smart gain=" in text for text in shown)
 
 
