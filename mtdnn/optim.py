@@ -309,10 +309,8 @@ def chosen(kind: str, known: Mapping[str, Callable[..., T]], options: Mapping[st
 
 
 Precision = Literal["auto", "fp32", "bf16"]
-PRECISIONS: Mapping[Precision, torch.dtype | None] = {
-    "fp32": None,
-    "bf16": torch.bfloat16,
-}  # what autocast is asked for
+# What autocast is asked for.
+PRECISIONS: Mapping[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
