@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CHANGES = "changes.json"
 FIXED = ("stage.tasks", "train.freeze", "train.layer_decay", "train.optimizer.type")  # what half-done work depends on
 DIGEST = re.compile(r"[0-9a-f]{16,}")  # of what is too long to be told
+RESOLVED = "resolved"  # what a configuration stands for without saying so
 LOGS = ("log.txt", "error.txt")  # the last that is there is told
 
 
@@ -69,7 +70,10 @@ class CellFolder:
             found = json.loads(self._config.read_text(encoding="utf-8"))
         else:
             return []
-        return differences(found, json.loads(json.dumps(self.inputs)))
+        said, resolved = [], []
+        for each in differences(found, json.loads(json.dumps(self.inputs))):
+            (resolved if each.is_one_of([RESOLVED]) else said).append(each)
+        return [*said, *(each for each in resolved if not any(each.follows_from(other) for other in said))]
 
     def check(self) -> None:
         """That work which is there fits; a result that is allowed to differ is told.
@@ -174,21 +178,47 @@ class Difference:
             return f"{self.key}: not the same any more"
         return f"{self.key}: {self.old} -> {self.new}"
 
+    def follows_from(self, said: "Difference") -> bool:
+        """Whether what is resolved differs because of what is said at the same place."""
+        place, section = said.key.split("."), self.key.split(".")[1:3]
+        return all(a == b for a, b in zip(place, section, strict=False))
+
     def is_one_of(self, keys: Sequence[str]) -> bool:
         """Whether the key, or one above it, is named."""
         return any(f"{self.key}.".startswith(f"{key}.") for key in keys)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, above: str = "") -> list[Difference]:
-    """Everything that is not the same; None stands for what is not there."""
+    """Everything that is not the same; None stands for what is not there.
+
+    Of what is ``resolved``, only what both record is compared.
+    """
     found = []
     for name in dict.fromkeys([*old, *new]):
         a, b = old.get(name), new.get(name)
+        if name == RESOLVED:
+            a, b = recorded(a or {}, beside=b or {}), recorded(b or {}, beside=a or {})
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, above=f"{above}{name}.")
         elif a != b:
             found.append(Difference(f"{above}{name}", a, b))
     return found
+
+
+def without_resolved(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says."""
+    return {name: value for name, value in inputs.items() if name != RESOLVED}
+
+
+def recorded(found: Mapping[str, Any], *, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """What both have: an option that came later, or weights that cannot be told, outdate nothing."""
+    return {
+        name: recorded(value, beside=beside[name])
+        if isinstance(value, dict) and isinstance(beside[name], dict)
+        else value
+        for name, value in found.items()
+        if name in beside
+    }
 
 
 def keys_of(inputs: Mapping[str, Any], *, above: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mtdnn.baseline import Constant, flat
-from mtdnn.cell_folder import CellFolder, keys_of
+from mtdnn.cell_folder import RESOLVED, CellFolder, keys_of, without_resolved
 from mtdnn.cell_run import CellRun, Setting, methods_of, options_of
 from mtdnn.config import ExperimentConfig
 from mtdnn.data_store import DataStore, digest
@@ -31,10 +31,11 @@ from mtdnn.errors import (
 )
 from mtdnn.files import alone, write_json_atomically, write_lines
 from mtdnn.interruptions import interruptions
-from mtdnn.methods import build_methods
+from mtdnn.methods import build_methods, full_methods
+from mtdnn.optim import full_optimization
 from mtdnn.plan import Cell, plan_cells
 from mtdnn.preflight import check_cells, check_space
-from mtdnn.pretrained import architecture_of
+from mtdnn.pretrained import architecture_of, content_of
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.task_faults import task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
@@ -302,7 +303,8 @@ class Experiment:
             for split in SPLITS
             if self.data.labelled(task, split)
         }
-        return {
+        train = counted(asdict(options_of(self.config, cell)))
+        said = {
             "numerics": NUMERICS_VERSION[self.config.encoder.pool],
             "encoder": self.config.encoder.model_dump(),
             "data": {
@@ -310,14 +312,29 @@ class Experiment:
                 "held_out": self.data.held_out_digest,
             },
             "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
-            "train": counted(asdict(options_of(self.config, cell))),
+            "train": train,
             "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
             "content": splits,
             "fraction": cell.fraction,
             "seed": cell.seed,
-            "upstream": digest(self.inputs(cell.upstream)) if cell.upstream else None,
+            "upstream": digest(without_resolved(self.inputs(cell.upstream))) if cell.upstream else None,
             **({"reads": reads} if (reads := self._reads_of(cell)) else {}),
         }
+        return {**said, RESOLVED: self._resolved(cell, train)}
+
+    def _resolved(self, cell: Cell, train: Mapping[str, Any]) -> dict[str, Any]:
+        """What the configuration's values stand for in this version and on this machine, each at its value's place."""
+        found = {
+            "stage": full_methods(cell.stage, where=cell.stage.name),
+            "train": full_optimization(train),
+            "encoder": self._encoder_content,
+            "upstream": digest(self.inputs(cell.upstream)[RESOLVED]) if cell.upstream else None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @cached_property
+    def _encoder_content(self) -> str | None:
+        return content_of(self.config.encoder)
 
     def _reads_of(self, cell: Cell) -> dict[str, dict[str, str]]:
         """The hash of what each regularizer reads besides its options, such as a teacher's weights."""

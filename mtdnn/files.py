@@ -32,6 +32,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_hash(files: Iterable[Path]) -> str:
+    """SHA-256 over names and contents, whatever else lies in their folders."""
+    return hashlib.sha256("\n".join(f"{file.name} {sha256(file)}" for file in files).encode()).hexdigest()
+
+
 def write_json_atomically(path: Path, content: Any) -> None:
     """Write beside, flush, rename: a reader sees the old file or the new one.
 

@@ -7,7 +7,7 @@ from typing import Any
 from mtdnn.config import StageConfig
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.objectives.base import OBJECTIVES, Objective
-from mtdnn.registry import build, option_faults
+from mtdnn.registry import build, full_options, option_faults
 from mtdnn.regularizers.base import REGULARIZERS, Attached
 from mtdnn.samplers.base import SAMPLERS, Sampler
 
@@ -55,6 +55,21 @@ def build_methods(stage: StageConfig, *, where: str) -> Methods:
     if faults:
         raise ConfigError(listed(faults))
     return methods
+
+
+def full_methods(stage: StageConfig, *, where: str) -> dict[str, Any]:
+    """Every option of the components that a stage names, as :func:`build_methods` has them built."""
+    regularizers = {
+        str(options["type"]): full_options(
+            REGULARIZERS, {name: value for name, value in options.items() if name not in ATTACHMENT}, where=where
+        )
+        for options in stage.regularizers
+    }
+    return {
+        "objective": full_options(OBJECTIVES, stage.objective, where=where),
+        "regularizers": regularizers,
+        "sampler": full_options(SAMPLERS, stage.sampler, where=where),
+    }
 
 
 def attachment_faults(options: Mapping[str, Any], tasks: Sequence[str], *, where: str) -> list[str]:

@@ -26,7 +26,7 @@ from transformers import (
 from mtdnn.encoder import layers, modules_up_to
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.model import MultiTaskModel
-from mtdnn.registry import option_faults
+from mtdnn.registry import defaults_of, option_faults
 
 NO_DECAY = ("bias", "norm.weight")
 FREEZABLE = ("embeddings", "layer:<r>", "encoder")
@@ -266,6 +266,12 @@ def make_schedule(
     :raises ConfigError: with all faults in the options.
     """
     return chosen("schedule", SCHEDULES, schedule)(optimizer, round(warmup * num_steps), num_steps)
+
+
+def full_optimization(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every option of the ``optimizer`` and ``schedule`` that are named: what is said, else the default."""
+    known: Mapping[str, Mapping[str, Callable[..., Any]]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    return {kind: {**defaults_of(named[options[kind]["type"]]), **options[kind]} for kind, named in known.items()}
 
 
 def optimizer_faults(options: Mapping[str, Any], *, where: str) -> list[str]:

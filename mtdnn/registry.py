@@ -117,6 +117,21 @@ def build(registry: Registry[type[T]], options: Mapping[str, Any], *, where: str
         raise ConfigError(f"{where}: {error}") from error
 
 
+def defaults_of(cls: Callable[..., Any]) -> dict[str, Any]:
+    """The values of the options that are not given."""
+    options = options_of(cls).items()
+    return {name: option.default for name, option in options if option.default is not inspect.Parameter.empty}
+
+
+def full_options(registry: Registry[type[T]], options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Each option with the value that :func:`build` gives it: what is said, else the preset's, else the default."""
+    given = dict(options)
+    name = str(given.pop("type"))
+    cls = registry.get(name, where=where)
+    preset = preset_options(cls, given.pop("preset", None), name=name, where=where)
+    return {**defaults_of(cls), **preset, **given}
+
+
 def preset_options(cls: Callable[..., Any], preset: str | None, *, name: str, where: str) -> Mapping[str, Any]:
     """The options that a named preset stands for; none for ``None``."""
     if preset is None:

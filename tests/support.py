@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mtdnn.data.batch import Batch, pad_columns, pad_rows
 from mtdnn.encoder import Pool
 from mtdnn.model import MultiTaskModel, make_config
 from mtdnn.tasks import TaskDef
+from mtdnn.testing.encoders import tiny_model, tiny_tokenizer
 
 ROOT = Path(__file__).parent.parent
 MTDNN = [sys.executable, "-c", "from mtdnn.cli.main import main; main()"]  # the command line as its own process
@@ -206,6 +208,14 @@ systems:
   mtdnn: [joint, {name: finetune, kind: finetune, from: joint, tasks: [sts], train: {patience: 1}}, adapt]
   single: [{name: finetune, kind: finetune, tasks: [sts]}]
 """
+
+
+def save_tiny(folder: Path, tasks: Sequence[TaskDef] = (), *, seed: int = 3, pool: Pool = "native") -> MultiTaskModel:
+    """A model folder with random weights; the model."""
+    model = tiny_model(tasks, seed=seed, pool=pool)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return model
 
 
 def write_toy_experiment(folder: Path, *, text: str = EXPERIMENT, **data: Any) -> Path:

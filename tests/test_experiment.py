@@ -1,12 +1,13 @@
 """Stages x tasks x fractions x seeds: the plan, skipping what is done, leaks."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import EXPERIMENT, write_toy_experiment
+from support import EXPERIMENT, save_tiny, write_toy_experiment
 
 from mtdnn import trainer
 from mtdnn.cell_folder import differences
@@ -16,6 +17,7 @@ from mtdnn.errors import CheckpointError, ConfigError, DataError
 from mtdnn.evaluate import Evaluation, evaluate
 from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
+from mtdnn.regularizers.smart import Smart
 from mtdnn.runs import read_run
 from mtdnn.tasks import load_tasks
 
@@ -351,6 +353,50 @@ def test_differences_name_every_key_that_changed():
     assert list(map(str, found)) == ["a.c: 2 -> 4", "d: 3 -> None"]
     assert [each.is_one_of(["a", "e"]) for each in found] == [True, False]
     assert [each.is_one_of(["a.c", "d.e"]) for each in found] == [True, False]
+
+
+@pytest.fixture
+def another_default(monkeypatch):
+    """Another version's preset, which the experiment names and does not spell out."""
+    monkeypatch.setitem(Smart.PRESETS["default"], "radius", 0.3)
+
+
+def test_a_preset_that_changed_outdates_what_was_done_with_it_and_says_in_what(done, another_default):
+    folder, _ = done
+    with pytest.raises(ConfigError) as caught:
+        experiment_at(folder).run()
+    assert "another configuration: resolved.stage.regularizers.smart.radius: 0.1 -> 0.3." in str(caught.value)
+    assert "adapt/nli/0.25/1 holds work of another configuration: resolved.upstream: not the same" in str(caught.value)
+    assert "single/finetune/sts" not in str(caught.value)
+
+
+def test_a_result_that_does_not_record_what_was_resolved_is_accepted(tmp_path, done, another_default):
+    shutil.copytree(done[0], tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "out").glob("*/*/*/*/*/results.json"):
+        result = json.loads(path.read_text())
+        result["inputs"].pop("resolved")
+        path.write_text(json.dumps(result))
+    assert len(experiment_at(tmp_path).results()) == len(done[1])
+
+
+def test_what_is_resolved_otherwise_because_other_options_are_given_is_told_once(done):
+    folder, _ = done
+    job = experiment_at(folder, overrides=["train.schedule={type: cosine}"])
+    (cell,) = (cell for cell in job.cells if cell.system == "single" and cell.seed == 1)
+    assert [each.key for each in job.folder(cell).changed()] == ["train.schedule.type"]
+
+
+def test_another_encoder_at_the_same_path_is_refused(tmp_path):
+    write_toy_experiment(tmp_path)
+    stage = "{name: finetune, kind: finetune, tasks: [sts], seeds: [1]}"
+    chosen = [f"encoder.path={tmp_path / 'model'}", f"systems={{single: [{stage}]}}", "train.epochs=1"]
+    save_tiny(tmp_path / "model", seed=3)
+    experiment_at(tmp_path, overrides=chosen).run()
+    save_tiny(tmp_path / "model", seed=3)
+    assert experiment_at(tmp_path, overrides=chosen).pending() == []
+    save_tiny(tmp_path / "model", seed=4)
+    with pytest.raises(ConfigError, match=r"another configuration: resolved.encoder: not the same any more"):
+        experiment_at(tmp_path, overrides=chosen).run()
 
 
 def test_a_cosine_stage_trains_nothing_and_scores_both_splits(tmp_path):

@@ -4,7 +4,6 @@ Liu et al., 2019, "Improving Multi-Task Deep Neural Networks via Knowledge Disti
 https://arxiv.org/abs/1904.09482. The temperature: Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from mtdnn.data.batch import Batch
 from mtdnn.divergences import Outputs, divergence
 from mtdnn.encoder import encoder_folder
 from mtdnn.errors import CheckpointError, ConfigError, MtdnnError
-from mtdnn.files import sha256
+from mtdnn.files import content_hash
 from mtdnn.model import MultiTaskModel, check_labels, check_token_ids, load_model, require_model, saved_config
 from mtdnn.passes import Pass, Perturbable
 from mtdnn.regularizers.base import REGULARIZERS, Regularizer
@@ -83,7 +82,7 @@ class Distillation(Regularizer):
         :raises CheckpointError: when a folder holds no model.
         """
         try:
-            return {path: content_hash(folder) for path, folder in self._folders()}
+            return {path: model_content(folder) for path, folder in self._folders()}
         except CheckpointError as error:
             raise CheckpointError(f"{WHERE}: {error}") from error
 
@@ -161,11 +160,10 @@ def frozen(model: MultiTaskModel, *, like: Tensor) -> MultiTaskModel:
     return cast(MultiTaskModel, moved.requires_grad_(False).eval())
 
 
-def content_hash(folder: Path) -> str:
-    """SHA-256 over a model's configuration and weights, whatever else its folder holds."""
+def model_content(folder: Path) -> str:
+    """SHA-256 over a model's configuration and weights."""
     require_model(folder)
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return hashlib.sha256("\n".join(f"{file.name} {sha256(file)}" for file in files).encode()).hexdigest()
+    return content_hash([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
 
 
 def check_teachers(known: Mapping[str, Sequence[TaskDef]], tasks: Sequence[TaskDef]) -> list[str]:
