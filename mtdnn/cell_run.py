@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,9 @@ class CellRun:
         if self.stage.keeps_model and self.ranks.first:
             self.save_model(model, self.folder.model)
         evaluations = [
-            trainer.evaluate(self.data.split(task, split)) for task in self.tasks for split in self.data.judged(task)
+            self.evaluate(trainer, self.data.split(task, split), head=head)
+            for task, head in self.cell.heads.items()
+            for split in self.data.judged(task)
         ]
         facts = {
             "train_seconds": progress.seconds,
@@ -174,6 +176,11 @@ class CellRun:
             "eval_precision": trainer.eval_precision,
         }
         return evaluations, facts
+
+    def evaluate(self, trainer: Trainer, data: TaskSplit, *, head: str) -> Evaluation:
+        """What the model says of a split, by the head of its task or of another."""
+        metrics = self.setting.registry[data.task].metrics
+        return replace(trainer.evaluate(replace(data, task=head), metrics=metrics), task=data.task)
 
     def start(self) -> MultiTaskModel:
         """The weights a cell starts from: its upstream's, or the encoder's with fresh heads."""
@@ -206,6 +213,7 @@ class CellRun:
         text = run_card(
             result,
             self.definitions,
+            also=[self.setting.registry[task] for task in self.cell.also],
             name=f"{self.config.name}: {self.cell}",
             start=str(self.upstream) if self.upstream else None,
             device=self.setting.device,

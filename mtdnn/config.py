@@ -149,6 +149,8 @@ class StageConfig(Strict):
     :param from_: an earlier stage of the same system whose weights this one starts from.
     :param head: ``fresh``, or another task's to start from; by default the checkpoint's own where it has the task.
     :param task_weights: factors on the tasks' losses, above 0; 1 where a task is not named.
+    :param also_evaluate: for a task of the stage, others that its head answers at the end, without being trained for
+        them.
     :param seeds: the stage's own seeds; a later stage's seed that is not among them starts from the first.
     """
 
@@ -160,6 +162,7 @@ class StageConfig(Strict):
     objective: dict[str, Any] = {"type": "standard"}
     regularizers: list[dict[str, Any]] = []
     task_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    also_evaluate: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     fractions: list[Share] = []
     seeds: list[int] | None = None
     head: Literal["fresh"] | HeadStart | None = None
@@ -174,10 +177,18 @@ class StageConfig(Strict):
             raise ValueError(f"fractions belong to adapt stages, which need them; stage '{self.name}' is {self.kind}")
         for name, values in (("tasks", self.tasks), ("fractions", self.fractions), ("seeds", self.seeds or [])):
             check_distinct(values, where=f"stage '{self.name}': {name}")
-        for task in self.task_weights:
-            if task not in self.tasks:
-                raise ValueError(f"stage '{self.name}': task_weights: {unknown('task', task, self.tasks)}")
+        for key, named in (("task_weights", self.task_weights), ("also_evaluate", self.also_evaluate)):
+            for task in named:
+                if task not in self.tasks:
+                    raise ValueError(f"stage '{self.name}': {key}: {unknown('task', task, self.tasks)}")
+        if self.also_evaluate and self.kind == "cosine":
+            raise ValueError(f"stage '{self.name}': also_evaluate: a cosine stage has no head to answer other tasks")
+        check_distinct(self.evaluated(), where=f"stage '{self.name}': tasks and also_evaluate")
         return self
+
+    def evaluated(self) -> list[str]:
+        """Its tasks, and those that it is only evaluated on."""
+        return [*self.tasks, *(task for others in self.also_evaluate.values() for task in others)]
 
     @property
     def keeps_model(self) -> bool:
@@ -215,9 +226,15 @@ class ExperimentConfig(Strict):
         return self
 
     def tasks(self) -> list[str]:
-        """Every task of every stage, once."""
-        names = [task for stages in self.systems.values() for stage in stages for task in stage.tasks]
-        return list(dict.fromkeys(names))
+        """Every task of every stage, once; those too that are only evaluated."""
+        return list(dict.fromkeys(task for stage in self._stages() for task in stage.evaluated()))
+
+    def trained_tasks(self) -> list[str]:
+        """Those of them that a stage is for, be it without training."""
+        return list(dict.fromkeys(task for stage in self._stages() for task in stage.tasks))
+
+    def _stages(self) -> list[StageConfig]:
+        return [stage for stages in self.systems.values() for stage in stages]
 
 
 def find_experiment(name: str) -> Path:

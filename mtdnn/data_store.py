@@ -88,17 +88,22 @@ class DataStore:
         layout = self.registry[task].layout(wanted)
         return split in layout.splits and split not in layout.unlabelled
 
+    def splits(self, task: str) -> list[Split]:
+        """The labelled splits that the experiment reads: of a task that is only evaluated not the training split."""
+        wanted = SPLITS if task in self.config.trained_tasks() else EVALUATED
+        return [split for split in wanted if self.labelled(task, split)]
+
     def judged(self, task: str) -> list[Split]:
         """The splits that a model of the task is evaluated on."""
         return [split for split in EVALUATED if split in self.config.data.eval_splits and self.labelled(task, split)]
 
     def check(self, names: Sequence[str]) -> None:
-        """Read every split of these tasks, so that all bad rows are named before anything is trained.
+        """Read every split of these tasks that is needed, so that all bad rows are named before anything is trained.
 
         :raises ConfigError: at once, for a definition that does not fit its data.
         """
         faults: list[str] = []
-        for task, split in [(task, split) for task in names for split in SPLITS if self.labelled(task, split)]:
+        for task, split in [(name, split) for name in names for split in self.splits(name)]:
             try:
                 self.split(task, split)
             except DataError as error:

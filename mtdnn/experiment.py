@@ -37,7 +37,7 @@ from mtdnn.plan import Cell, plan_cells
 from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, content_of
 from mtdnn.runner import Executor, Here, Work, run_graph
-from mtdnn.task_faults import task_faults
+from mtdnn.task_faults import check_answers, task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
 from mtdnn.trackers import check_trackers
 from mtdnn.train_plan import TrainOptions, counted
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 AGAIN = "\nThe same command tries these again"
 COME_AGAIN = (ConfigError, DataError, EncoderError, CheckpointError, NonFiniteError)
 LASTING = {each.exit_code for each in COME_AGAIN}
+APART = {"seeds", "fractions", "name", "save_model", "also_evaluate"}  # of a stage: counted by cell, or not at all
 # By pool; raised when the same configuration would give other numbers, as since the last layer is shortened.
 NUMERICS_VERSION: Mapping[Pool, int] = {"mean": 1, "native": 2, "first": 2}
 
@@ -57,6 +58,9 @@ def check_experiment(config: ExperimentConfig, registry: TaskRegistry) -> None:
         for index, stage in enumerate(stages):
             place = partial(config.place, "systems", system, index)
             faults += faults_of(partial(check_names, stage.tasks, registry, where=place("tasks")))
+            for task, others in stage.also_evaluate.items():
+                where = place("also_evaluate", task)
+                faults += faults_of(partial(check_answers, task, others, registry, where=where))
             faults += faults_of(partial(build_methods, stage, where=place()))
     for name in config.tasks():
         if name in registry:
@@ -208,19 +212,18 @@ class Experiment:
                     units = self.data.read(task, split)
                     write_lines(path, ({"uid": unit.uid, "texts": unit.texts} for unit in units))
         for task in self.config.tasks():
-            for split in SPLITS:
-                if self.data.labelled(task, split):
-                    self.data.write_rejected(task, split, self.out / "rejected")
+            for split in self.data.splits(task):
+                self.data.write_rejected(task, split, self.out / "rejected")
 
     def planned(self) -> list[tuple[str, str, str, float | None]]:
-        """System, stage, task and fraction of all that is to be trained."""
+        """System, stage, task and fraction of all that comes of training."""
         trained = [cell for cell in self.cells if cell.stage.kind != "cosine"]
-        found = [(cell.system, cell.stage.name, task, cell.fraction) for cell in trained for task in cell.tasks]
+        found = [(cell.system, cell.stage.name, task, cell.fraction) for cell in trained for task in cell.heads]
         return list(dict.fromkeys(found))
 
     def training_targets(self) -> dict[str, dict[str, float]]:
         """Each task's most frequent and mean target, of all its training rows."""
-        tasks = [task for task in self.config.tasks() if self.data.head(task).constant_answer]
+        tasks = [task for task in self.config.trained_tasks() if self.data.head(task).constant_answer]
         labelled = [task for task in tasks if self.data.labelled(task, "train")]
         return {task: Constant.of(flat(self.data.split(task, "train").targets)).facts() for task in labelled}
 
@@ -297,12 +300,8 @@ class Experiment:
         return self._inputs[cell.path]
 
     def _all_inputs(self, cell: Cell) -> dict[str, Any]:
-        splits = {
-            f"{task}/{split}": self.data.split(task, split).facts.content_hash
-            for task in cell.tasks
-            for split in SPLITS
-            if self.data.labelled(task, split)
-        }
+        own = [(task, split) for task in cell.tasks for split in SPLITS if self.data.labelled(task, split)]
+        read = [*own, *((task, split) for task in cell.also for split in self.data.judged(task))]
         train = counted(asdict(options_of(self.config, cell)))
         said = {
             "numerics": NUMERICS_VERSION[self.config.encoder.pool],
@@ -311,13 +310,14 @@ class Experiment:
                 **counted(self.config.data.model_dump(exclude={"bad_rows"})),
                 "held_out": self.data.held_out_digest,
             },
-            "stage": counted(cell.stage.model_dump(exclude={"seeds", "fractions", "name", "save_model"})),
+            "stage": counted(cell.stage.model_dump(exclude=APART)),
             "train": train,
-            "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.tasks},
-            "content": splits,
+            "tasks": {task: digest(self.registry[task].model_dump(mode="json")) for task in cell.heads},
+            "content": {f"{task}/{split}": self.data.split(task, split).facts.content_hash for task, split in read},
             "fraction": cell.fraction,
             "seed": cell.seed,
             "upstream": digest(without_resolved(self.inputs(cell.upstream))) if cell.upstream else None,
+            **({"also_evaluate": cell.also} if cell.also else {}),
             **({"reads": reads} if (reads := self._reads_of(cell)) else {}),
         }
         return {**said, RESOLVED: self._resolved(cell, train)}

@@ -114,7 +114,7 @@ def seconds_of(job: Experiment, cell: Cell, plan: Plan, epochs: Sequence[Any], r
     """Training, a validation an epoch where the best checkpoint is kept, and the evaluation at the end."""
     trained = sum(padded_tokens(plan.data[task], units) for steps in epochs for step in steps for task, units in step)
     judged = sum(
-        judged_tokens(job, plan.options, task, split) for task in cell.tasks for split in job.data.judged(task)
+        judged_tokens(job, plan.options, task, split) for task in cell.heads for split in job.data.judged(task)
     )
     if plan.options.select == "best":
         labelled = [task for task in cell.tasks if job.data.labelled(task, "validation")]

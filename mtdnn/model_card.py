@@ -49,6 +49,7 @@ class Result:
 def model_card(
     tasks: Sequence[TaskDef],
     *,
+    also: Sequence[TaskDef] = (),
     name: str,
     encoder: str | None = None,
     results: Sequence[Result] = (),
@@ -56,12 +57,13 @@ def model_card(
 ) -> str:
     """The card's text; all that comes from names and definitions is escaped.
 
+    :param also: tasks without a head of their own that there are results of.
     :param name: what the model is called.
     :param encoder: what it was trained from, as an experiment's ``encoder.path`` says it.
     :param results: as they were measured.
     :param sections: more of it, Markdown by title.
     """
-    data = metadata(tasks, name=name, encoder=encoder, results=results)
+    data = metadata(tasks, also=also, name=name, encoder=encoder, results=results)
     known = [("Tasks", tasks_table(tasks)), ("Results", results_table(results))]
     parts = [f"# {in_markdown(name)}", introduction(tasks, encoder)]
     for title, text in [*known, *(sections or {}).items(), ("Use", use(tasks)), ("Licence", LICENCES)]:
@@ -71,12 +73,19 @@ def model_card(
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}\n"))
 
 
-def metadata(tasks: Sequence[TaskDef], *, name: str, encoder: str | None, results: Sequence[Result]) -> ModelCardData:
+def metadata(
+    tasks: Sequence[TaskDef],
+    *,
+    also: Sequence[TaskDef],
+    name: str,
+    encoder: str | None,
+    results: Sequence[Result],
+) -> ModelCardData:
     """What the hub reads: tags, data sets, base model, results."""
-    by_name = {task.name: task for task in tasks}
+    by_name = {task.name: task for task in (*tasks, *also)}
     kinds = list(dict.fromkeys(hub_task(task) for task in tasks))
-    sources = Counter(source_on_hub(task) for task in tasks)
-    shared = {task.name for task in tasks if sources[source_on_hub(task)] > 1}
+    sources = Counter(map(source_on_hub, by_name.values()))
+    shared = {task.name for task in by_name.values() if sources[source_on_hub(task)] > 1}
     return ModelCardData(
         model_name=name,
         library_name="mtdnn",

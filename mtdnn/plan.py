@@ -33,6 +33,17 @@ class Cell:
         return Path(self.system, self.stage.name, task, fraction, str(self.seed))
 
     @property
+    def heads(self) -> dict[str, str]:
+        """Every task that it is evaluated on, and the task whose head answers: the same, or another of its own."""
+        others = {asked: task for task in self.tasks for asked in self.stage.also_evaluate.get(task, ())}
+        return {**{task: task for task in self.tasks}, **others}
+
+    @property
+    def also(self) -> dict[str, str]:
+        """Those of them that it is not trained for."""
+        return {asked: task for asked, task in self.heads.items() if asked not in self.tasks}
+
+    @property
     def root(self) -> "Cell":
         """Where its weights come from in the end: itself, or the first of the cells before it."""
         return self if self.upstream is None else self.upstream.root

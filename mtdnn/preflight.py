@@ -43,6 +43,10 @@ def _faults_of(config: ExperimentConfig, cell: Cell, data: DataStore) -> Iterato
             yield f"task '{task}' has no labelled train split here"
     if train_config(config, cell).select != "last" and not any(data.labelled(t, "validation") for t in cell.tasks):
         yield f"no validation split of {', '.join(cell.tasks)} to select the best checkpoint by; say train.select: last"
+    for task in cell.also:
+        if not data.judged(task):
+            splits = " and ".join(config.data.eval_splits)
+            yield f"also_evaluate: task '{task}' has no labels here in {splits}, which data.eval_splits asks for"
     encoder = architecture_of(config.encoder)
     methods = build_methods(cell.stage, where=cell.stage.name)
     for name, attached in methods.regularizers.items():

@@ -111,7 +111,7 @@ def offers_of(path: Path) -> list[Offer]:
         for config in configs
         for system, stages in config.systems.items()
         for stage in stages
-        for task in stage.tasks
+        for task in stage.evaluated()
         for fraction in (stage.fractions or (None,))
     )
     return list(dict.fromkeys(offers))
@@ -159,7 +159,7 @@ def _name_faults(entry: Entry, offers: Sequence[Offer], tasks: Mapping[str, Task
     if entry.task not in tasks:
         yield "task", unknown("task", entry.task, tasks)
         return
-    alike = [offer for offer in own if offer.task in tasks and _answers(tasks[offer.task], tasks[entry.task])]
+    alike = [offer for offer in own if offer.task in tasks and tasks[offer.task].can_answer(tasks[entry.task])]
     asked = [offer for offer in own if offer.task == entry.task] or alike
     if own and not asked:
         yield "task", f"'{entry.system}' has " + unknown("task", entry.task, {offer.task for offer in own})
@@ -168,13 +168,6 @@ def _name_faults(entry: Entry, offers: Sequence[Offer], tasks: Mapping[str, Task
         known = [f"{each:g}" for each in fractions if each is not None]
         given = "none" if entry.fraction is None else f"{entry.fraction:g}"
         yield "fraction", f"'{entry.system}' has for '{entry.task}' " + unknown("fraction", given, known)
-
-
-def _answers(trained: TaskDef, asked: TaskDef) -> bool:
-    """Whether the head of one task can answer another, as MNLI's does the mismatched genres and the diagnostic set."""
-    if not trained.labels:
-        return trained.name == asked.name
-    return (trained.kind, trained.label_names) == (asked.kind, asked.label_names)
 
 
 def _number_faults(entry: Entry, tasks: Mapping[str, TaskDef]) -> Iterator[tuple[str, str]]:

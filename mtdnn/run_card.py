@@ -16,11 +16,18 @@ PLAIN = "standard"  # the objective without a method
 
 
 def run_card(
-    result: Mapping[str, Any], tasks: Sequence[TaskDef], *, name: str, start: str | None, device: torch.device
+    result: Mapping[str, Any],
+    tasks: Sequence[TaskDef],
+    *,
+    also: Sequence[TaskDef] = (),
+    name: str,
+    start: str | None,
+    device: torch.device,
 ) -> str:
     """The card of the model that a cell trained.
 
     :param result: as ``results.json`` holds it.
+    :param also: tasks that it was evaluated on without being trained for them.
     :param name: of the model: the experiment's and the cell's.
     :param start: the cell whose weights it started from, if not the encoder's.
     :param device: that it was trained on.
@@ -31,7 +38,8 @@ def run_card(
         "How it was trained": listing(circumstances(result, device)),
     }
     encoder = result["inputs"]["encoder"]["path"]
-    return model_card(tasks, name=name, encoder=encoder, results=list(results_of(result)), sections=sections)
+    results = list(results_of(result))
+    return model_card(tasks, also=also, name=name, encoder=encoder, results=results, sections=sections)
 
 
 def results_of(result: Mapping[str, Any]) -> Iterator[Result]:

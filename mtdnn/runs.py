@@ -22,7 +22,7 @@ def share(fraction: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Planned:
-    """A task that a stage of a system is to be trained for."""
+    """A task that a stage of a system is to be trained for, or evaluated on after training."""
 
     system: str
     stage: str
@@ -71,7 +71,7 @@ class FinishedCell:
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """Those of its tasks that have metrics."""
+        """Every task that it has metrics of: its own, and those that one of its heads answered besides."""
         return tuple(self.result["metrics"])
 
     @property

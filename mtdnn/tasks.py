@@ -170,6 +170,11 @@ class TaskDef(Strict):
         """The head's name: the kind's, or that of another head for the same kind of task."""
         return str(self.head.get("type", self.kind))
 
+    def can_answer(self, other: "TaskDef") -> bool:
+        """Whether a head of this task gives another's answers, as MNLI's those to the mismatched genres."""
+        own, wanted = ((each.head_type, each.label_names, each.range) for each in (self, other))
+        return own == wanted
+
     def layout(self, name: str | None = None) -> Layout:
         """The layout called ``name``; without a name the first one that is there (generated, hub, files)."""
         names = (name,) if name else ("generated", "hub", "files")

@@ -359,10 +359,21 @@ class Trainer:
         with self.judged():
             return {task: self.evaluate(data) for task, data in self.validation.items()}
 
-    def evaluate(self, data: TaskSplit) -> Evaluation:
-        """What the model, as it is, says of a split."""
+    def evaluate(self, data: TaskSplit, *, metrics: Sequence[str] = ()) -> Evaluation:
+        """What the model, as it is, says of a split.
+
+        :param metrics: by default those of its task.
+        """
         size, precision = self.options.eval_batch_size, self.eval_precision
-        return evaluate(self.model, data, batch_size=size, pad_id=self.pad_id, precision=precision, ranks=self.ranks)
+        return evaluate(
+            self.model,
+            data,
+            batch_size=size,
+            pad_id=self.pad_id,
+            precision=precision,
+            ranks=self.ranks,
+            metrics=metrics,
+        )
 
     @contextmanager
     def judged(self) -> Iterator[None]:

@@ -17,7 +17,11 @@ from mtdnn.errors import CheckpointError, ConfigError, DataError
 from mtdnn.evaluate import Evaluation, evaluate
 from mtdnn.experiment import Experiment
 from mtdnn.model import load_model
+from mtdnn.published import Figure
 from mtdnn.regularizers.smart import Smart
+from mtdnn.report.pairing import against_baseline
+from mtdnn.report.sections.published import rows_of
+from mtdnn.report.study import Study
 from mtdnn.runs import read_run
 from mtdnn.tasks import load_tasks
 
@@ -112,6 +116,91 @@ def test_only_the_splits_that_are_asked_for_are_evaluated_and_validation_still_s
     assert seen == [96] * len(result["metrics"]) * (1 + len(result["history"]))
     with pytest.raises(ConfigError, match=r"another configuration: data.eval_splits"):
         experiment_at(tmp_path).run(chosen=job.cells[:1])
+
+
+FAR = """
+version: 1
+extends: nli
+data: {files: {splits: {train: nowhere, validation: test}}}
+metrics: [f1_macro, accuracy]
+"""
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """The toy experiment whose joint stage is asked for a further task, NLI's test rows under another name; its job."""
+    folder = tmp_path_factory.mktemp("asked")
+    write_toy_experiment(folder)
+    (folder / "tasks/far.yaml").write_text(FAR)
+    job = experiment_at(folder, overrides=["stages.joint.also_evaluate={nli: [far]}"])
+    job.run(chosen=job.cells[:1])
+    return job
+
+
+def test_a_head_answers_a_further_task_as_its_own_with_that_task_s_metrics_and_without_training_for_it(asked, done):
+    (result,), joint = asked.results(), asked.out / "mtdnn/joint/joint/full/1"
+    (plain,) = [each for each in done[1] if each["stage"] == "joint"]
+    assert result["tasks"] == plain["tasks"] == ["nli", "sts", "rank"]
+    assert result["data"] == plain["data"]
+    assert {**plain["metrics"], "far": result["metrics"]["far"]} == result["metrics"]
+    far, own = result["metrics"]["far"]["validation"], plain["metrics"]["nli"]["test"]
+    assert list(far["values"]) == ["f1_macro", "accuracy"]
+    assert far["values"]["accuracy"] == own["values"]["accuracy"]
+    answers, same = (joint / f"predictions-{name}.jsonl" for name in ("far-validation", "nli-test"))
+    assert answers.read_text() == same.read_text()
+    assert "far" in (joint / "model/README.md").read_text()
+
+
+def test_the_report_shows_a_further_task_beside_its_published_figure_and_compares_it(asked):
+    study = Study([read_run(asked.out)])
+    assert ["mtdnn", "joint", "far", None] in study.runs[0].experiment["planned"]
+    assert not against_baseline(study).left_out
+    assert study.runs[0].texts("far", "validation")
+    figure = Figure("mtdnn", "far", "validation", "accuracy", None, 84.4, "a paper", "", "tiny")
+    (row,) = rows_of([figure], study.last)
+    value = asked.results()[0]["metrics"]["far"]["validation"]["values"]["accuracy"]
+    assert row[:8] == ("mtdnn", "far", "", "validation", "accuracy", "84.4", "tiny", f"{100 * value:.1f}")
+
+
+def test_only_the_key_of_a_cell_that_is_asked_for_further_tasks_knows_of_them(asked):
+    plain = experiment_at(asked.out.parent)
+    assert all("also_evaluate" not in json.dumps(plain.inputs(cell)) for cell in plain.cells)
+    changed = {
+        str(a): differences(plain.inputs(a), asked.inputs(b)) for a, b in zip(plain.cells, asked.cells, strict=True)
+    }
+    assert {cell: [each.key for each in found] for cell, found in changed.items() if not cell.startswith("mtdnn")} == {
+        "single/finetune/sts/full/1": [],
+        "single/finetune/sts/full/2": [],
+    }
+    joint = [each.key for each in changed["mtdnn/joint/joint/full/1"]]
+    assert joint == ["tasks.far", "content.far/validation", "also_evaluate"]
+    with pytest.raises(ConfigError, match=r"another configuration: .*also_evaluate: \{'far': 'nli'\} -> None"):
+        plain.run(chosen=plain.cells[:1])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{nli: [farr]}", r"stages.joint.also_evaluate: nli\[0\]: unknown task 'farr'. Did you mean 'far'"),
+        (
+            "{rank: [far]}",
+            r"the head of 'rank' \(ranking: 0, 1\) cannot answer 'far' \(classification: no, maybe, yes\)",
+        ),
+        ("{nil: [far]}", r"stage 'joint': also_evaluate: unknown task 'nil'. Did you mean 'nli'"),
+        ("{nli: [sts]}", r"stage 'joint': tasks and also_evaluate: sts stands twice"),
+        ("{nli: []}", r"also_evaluate.*at least 1 item"),
+    ],
+)
+def test_a_further_task_that_no_head_can_answer_is_refused(asked, given, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment_at(asked.out.parent, overrides=[f"stages.joint.also_evaluate={given}"])
+
+
+def test_a_further_task_without_labels_is_refused_before_anything_is_trained(asked):
+    settings = ["stages.joint.also_evaluate={nli: [far]}", "data.eval_splits=[test]"]
+    job = experiment_at(asked.out.parent, overrides=settings, out="another")
+    with pytest.raises(ConfigError, match=r"also_evaluate: task 'far' has no labels here in test"):
+        job.run(chosen=job.cells[:1])
 
 
 def test_a_lower_precision_of_evaluation_changes_validation_and_answers_little_and_training_not_at_all(tmp_path, done):
