@@ -7,7 +7,9 @@ from mtdnn.config import load_experiment
 from mtdnn.data.sources import find_source
 from mtdnn.errors import ConfigError
 from mtdnn.experiment import Experiment, check_experiment
+from mtdnn.interop.glue_files import GLUE_FILES
 from mtdnn.plan import plan_cells
+from mtdnn.published import load_published, read_published
 from mtdnn.tasks import load_tasks
 from mtdnn.yaml_files import load_yaml
 
@@ -58,6 +60,25 @@ def test_the_full_size_of_a_paper_s_table_comes_from_a_hub(path):
     for name in config.tasks():
         assert tasks[name].layout(config.data.layout) is tasks[name].data.hub
         assert "train" in tasks[name].data.hub.splits
+
+
+@pytest.mark.parametrize("path", [path for path in TABLES if read_published(path)], ids=lambda path: path.stem)
+def test_every_published_figure_has_a_stage_that_evaluates_it_or_keeps_the_model_for_a_submission(path):
+    tasks = load_tasks()
+    configs = [config_of(path, size) for size in sizes_of(path)]
+    for figure in load_published(path):
+        assert any(
+            fills(stage, figure, tasks[figure.task]) and figure.split in ("train", *config.data.eval_splits)
+            for config in configs
+            for stage in config.systems.get(figure.system, ())
+        ), figure
+
+
+def fills(stage, figure, task):
+    """Whether a stage gives the figure, or its model the answers that the GLUE server scores."""
+    if task.data.hub and figure.split in task.data.hub.unlabelled:
+        return stage.keeps_model and {file.task: file.asked for file in GLUE_FILES}[task.name] in stage.tasks
+    return figure.task in stage.evaluated()
 
 
 @pytest.mark.realdata
