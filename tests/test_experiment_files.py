@@ -19,7 +19,7 @@ YOURS = {  # these files leave the task to the command line
     "adapt": ["systems.adapt.0.tasks=[everyday_nli]"],
 }
 KEPT_FOR_ADAPTATION = {"snli", "scitail", "sick"}
-TABLES = [path for path in PATHS if path.stem.startswith(("smart_table", "smart_anli", "rapt_"))]
+TABLES = [path for path in PATHS if path.stem.startswith(("smart_table", "smart_anli", "rapt_", "robert_"))]
 
 
 def sizes_of(path):
