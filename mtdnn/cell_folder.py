@@ -70,9 +70,9 @@ class CellFolder:
             found = json.loads(self._config.read_text(encoding="utf-8"))
         else:
             return []
-        said, resolved = [], []
-        for each in differences(found, json.loads(json.dumps(self.inputs))):
-            (resolved if each.is_one_of([RESOLVED]) else said).append(each)
+        all_of_them = differences(found, json.loads(json.dumps(self.inputs)))
+        said = [each for each in all_of_them if not each.is_one_of([RESOLVED])]
+        resolved = [each for each in all_of_them if each.is_one_of([RESOLVED])]
         return [*said, *(each for each in resolved if not any(each.follows_from(other) for other in said))]
 
     def check(self) -> None:
