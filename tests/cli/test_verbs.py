@@ -378,7 +378,7 @@ def test_adapt_ends_in_the_curve_and_the_labels_that_a_checkpoint_saves(trained,
     assert code == 0
     assert "target: 'label' (guessed" in out
     assert re.search(r"labels +┃ checkpoint +┃ encoder", out)
-    assert re.search(r"the checkpoint (reaches|does not reach) \d+\.\d, what the encoder reaches with \d+ labels", out)
+    assert re.search(r"the checkpoint (reaches|does not reach) \d+\.\d \(what the encoder reaches with \d+ labels\)", out)
     assert (tmp_path / "out/report/report.html").is_file()
     again, told, _ = mtdnn("adapt", "--task", "mine", *start, *shares, *short, *few)
     assert again == 0
