@@ -1,14 +1,15 @@
 """One task on growing shares of its data, from one or more starts: what ``mtdnn adapt`` runs."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mtdnn.config import load_experiment
-from mtdnn.errors import ConfigError
+from mtdnn.config import EncoderConfig, load_experiment
+from mtdnn.errors import ConfigError, MtdnnError
 from mtdnn.experiment import Experiment
 from mtdnn.model import MultiTaskConfig
 from mtdnn.new_task import write_definition
-from mtdnn.pretrained import multi_task_folder
+from mtdnn.pretrained import multi_task_folder, tokenizer_of, weights_of
 from mtdnn.tasks import TaskRegistry, read_task, shipped
 
 OWN_FOLDER = Path("task_defs")
@@ -29,7 +30,7 @@ def define(task: str | None, data: Path | None, folder: Path | None) -> tuple[Pa
         check_same_file(place / f"{name}.yaml", data)
         return place, name, []
     path, choices = write_definition(data, name=name, folder=place)
-    return place, path.stem, [*choices, f"wrote {path}"]
+    return place, path.stem, [*choices, f"wrote {path}; the options above are those of mtdnn tasks new"]
 
 
 def check_same_file(definition: Path, data: Path) -> None:
@@ -37,6 +38,42 @@ def check_same_file(definition: Path, data: Path) -> None:
     files = read_task(definition).data.files
     if files is None or (definition.parent / files.path).resolve() != data.resolve():
         raise ConfigError(f"{definition} is there already and is not of {data}; give another --task")
+
+
+def plain_start(checkpoint: str) -> tuple[str | None, str]:
+    """The encoder that a checkpoint began with, None where it is not known or not here; and in words which, or why not.
+
+    :param checkpoint: a model folder.
+    """
+    path = began_with(checkpoint)
+    if path is None:
+        return None, f"nothing to compare with: {checkpoint} does not record what it began with; say it with --encoder"
+    chosen = EncoderConfig(path=path)
+    try:
+        tokenizer_of(chosen)
+        weights_of(chosen)
+    except MtdnnError:
+        told = f"nothing to compare with: {checkpoint} began with {path}, which cannot be loaded; give --encoder"
+        return None, told
+    return path, f"compared with {path}, which the checkpoint began with; --no-compare leaves that out"
+
+
+def began_with(checkpoint: str) -> str | None:
+    """The encoder that a model folder of ours was trained from, as an experiment's ``encoder.path`` says it.
+
+    The result that a run keeps beside its model says it; without one, the name in the configuration of the encoder,
+    which ``tiny`` and imported models do not have.
+
+    :raises EncoderError: when the checkpoint is in a package that is not there.
+    """
+    folder = multi_task_folder(checkpoint)
+    if folder is None:
+        return None
+    try:
+        result = json.loads((folder.parent / "results.json").read_text(encoding="utf-8"))
+        return str(result["inputs"]["encoder"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not a cell's
+        return MultiTaskConfig.from_pretrained(folder).encoder.get("_name_or_path") or None
 
 
 def adaptations(

@@ -8,9 +8,10 @@ import torch
 
 from mtdnn.cli.terminal import console, duration, table_of, tell
 from mtdnn.doctor import Diagnosis, total_seconds
+from mtdnn.errors import DataError
 from mtdnn.experiment import Experiment
 from mtdnn.forecast import Forecast, forecast
-from mtdnn.label_savings import curve_of, savings
+from mtdnn.label_savings import Curve, curve_of, labels_to_reach, savings
 from mtdnn.memory import shown_bytes
 from mtdnn.plan import Cell
 from mtdnn.report.figures import NO_PLOT, Panel, draw
@@ -120,8 +121,14 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
 
 
-def print_adaptation(results: Mapping[str, Sequence[Mapping[str, Any]]], *, task: str) -> None:
-    """The learning curve of each start, and the sentence that matters."""
+def print_adaptation(
+    results: Mapping[str, Sequence[Mapping[str, Any]]], *, task: str, target: float | None = None
+) -> None:
+    """The learning curve of each start, and the sentence that matters.
+
+    :param results: of each start at least one; the first is compared with the others.
+    :param target: the score to be reached, in [-1, 1]; by default one that the curves have, which the sentence states.
+    """
     split = next(name for name in ("test", "validation") if name in next(iter(results.values()))[0]["metrics"][task])
     curves = {name: curve_of(found, task=task, split=split) for name, found in results.items()}
     counts = sorted({count for curve in curves.values() for count in curve})
@@ -130,9 +137,23 @@ def print_adaptation(results: Mapping[str, Sequence[Mapping[str, Any]]], *, task
     ]
     metric = next(iter(next(iter(results.values()))[0]["metrics"][task][split]["values"]))
     console.print(table_of(("labels", *curves), rows, title=f"{task}: {split} {metric} x 100, mean ± sd over seeds"))
+    try:
+        tell_labels(curves, target)
+    except DataError as error:  # of the cells that failed
+        tell(str(error))
+
+
+def tell_labels(curves: Mapping[str, Curve], target: float | None) -> None:
+    """How many labels the first start needs, and how many it saves against each other one.
+
+    :raises DataError: when the curves have no seeds in common.
+    """
     better, *others = curves
+    if not others:
+        tell(labels_to_reach(curves[better], target=target).sentence(f"the {better}", own=target is None))
     for plain in others:
-        tell(savings(curves[better], curves[plain]).sentence(better=f"the {better}", plain=f"the {plain}"))
+        found = savings(curves[better], curves[plain], target=target)
+        tell(found.sentence(better=f"the {better}", plain=f"the {plain}"))
 
 
 def print_figure(numbers: Path, panels: Sequence[Panel]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ from report.made_run import write_run
 from report.recomputed import differences
 from support import MTDNN, ROOT, own_process, write_toy_experiment
 
+from mtdnn.errors import DataError, EncoderError
+from mtdnn.experiment import Experiment
 from mtdnn.method_docs import all_methods
 from mtdnn.tasks import load_tasks
 
@@ -366,24 +369,89 @@ def test_report_writes_the_page_of_a_run_whose_every_number_the_predictions_give
         assert value == pytest.approx(recomputed, abs=1e-9)
 
 
-def test_adapt_ends_in_the_curve_and_the_labels_that_a_checkpoint_saves(trained, mtdnn, tmp_path):
-    folder, _ = trained
+@pytest.fixture
+def adapted(trained, mtdnn, tmp_path):
+    """Adapt to a small task of one's own: (exit code, stdout in one line, stderr)."""
     rows = [f"{word} thing {number},{label}" for number in range(60) for word, label in WORDS_AND_LABELS]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    start = ("--from", folder / "out/mtdnn/joint/joint/full/1/model", "--encoder", "tiny")
     shares = ("--fractions", "0.1,1.0", "--seeds", "1,2", "--task-defs", tmp_path / "defs", "--out", tmp_path / "out")
     short = ("--set", "train.epochs=1", "--set", "train.min_updates=1")
     few = ("--set", "systems.adapt.0.few_shot.train={min_updates: 2}")
-    code, out, _ = mtdnn("adapt", "--data", tmp_path / "mine.csv", *start, *shares, *short, *few)
+
+    def run(*options, model=trained[0] / "out/mtdnn/joint/joint/full/1/model"):
+        given = options if "--task" in options else ("--data", tmp_path / "mine.csv", *options)
+        code, out, err = mtdnn("adapt", "--from", model, *given, *shares, *short, *few)
+        return code, " ".join(out.split()), err
+
+    return run
+
+
+SAVED = (
+    r"the checkpoint (reaches|does not reach) \d+\.\d \(what the encoder reaches with \d+ labels\) with .* \(.*2 seeds"
+)
+
+
+def test_adapt_ends_in_the_curve_and_the_labels_that_a_checkpoint_saves(adapted, mtdnn, tmp_path):
+    code, out, _ = adapted()
     assert code == 0
     assert "target: 'label' (guessed" in out
-    assert re.search(r"labels +┃ checkpoint +┃ encoder", out)
-    assert re.search(r"the checkpoint (reaches|does not reach) \d+\.\d \(what the encoder reaches with \d+ labels\)", out)
+    assert "compared with tiny, which the checkpoint began with; --no-compare leaves that out" in out
+    assert re.search(r"labels ┃ checkpoint ┃ encoder", out)
+    assert re.search(SAVED, out)
     assert (tmp_path / "out/report/report.html").is_file()
-    again, told, _ = mtdnn("adapt", "--task", "mine", *start, *shares, *short, *few)
+    again, told, _ = adapted("--task", "mine", "--encoder", "tiny", "--score", "40.5")
     assert again == 0
     assert "guessed" not in told
-    assert mtdnn("adapt", *start)[0] == 3
+    assert "compared with" not in told
+    assert re.search(r"the checkpoint (reaches|does not reach) 40\.5 with .*, the encoder .* labels", told)
+    assert mtdnn("adapt", "--from", tmp_path)[0] == 3
+
+
+def test_adapt_without_a_comparison_says_how_many_labels_reach_a_score(adapted, trained, tmp_path):
+    alone = r"the checkpoint reaches \d+\.\d \(one point less than with \d+ labels\) with .* labels.* \(.*2 seeds"
+    code, out, _ = adapted("--no-compare")
+    assert code == 0
+    assert re.search(alone, out)
+    assert "encoder" not in out
+    moved = tmp_path / "moved"
+    shutil.copytree(trained[0] / "out/mtdnn/joint/joint/full/1/model", moved)
+    code, out, _ = adapted("--task", "mine", "--out", tmp_path / "second", model=moved)
+    assert code == 0
+    assert "moved does not record what it began with; say it with --encoder" in out
+    assert re.search(alone, out)
+    for options, told in (
+        (("--no-compare", "--encoder", "tiny"), "leave it or --no-compare out"),
+        (("--score", "0.8"), "a score times 100, above 1 and at most 100; say 80"),
+        (("--score", "800"), "a score times 100, above 1 and at most 100"),
+        (("--jobs", "0"), "--jobs must be at least 1"),
+    ):
+        code, _, err = adapted(*options)
+        assert code == 3
+        assert told in err
+
+
+def test_a_cell_of_one_start_that_fails_leaves_the_other_start_and_the_curve(adapted, monkeypatch):
+    run_cell = Experiment.run_cell
+
+    def failing(job, cell):
+        if job.out.name == "checkpoint" and cell.seed == 1:
+            raise DataError("as if a row were bad")
+        run_cell(job, cell)
+
+    monkeypatch.setattr(Experiment, "run_cell", failing)
+    code, out, err = adapted()
+    assert code == DataError.exit_code
+    assert re.search(r"labels ┃ checkpoint ┃ encoder", out)
+    assert "saved (one seed: how sure that is, is not known)" in out or "nothing was measured" in out
+    assert "error: checkpoint: 2 of 4 cells failed" in err
+    assert "as if a row were bad" in err
+
+
+def test_an_encoder_that_is_not_there_is_told_before_anything_is_trained(adapted, tmp_path):
+    code, _, err = adapted("--encoder", tmp_path / "none")
+    assert code == EncoderError.exit_code
+    assert "cannot be loaded" in err
+    assert not list((tmp_path / "out").rglob("results.json"))
 
 
 def test_compare_is_the_paired_test_of_two_systems(mtdnn, tmp_path):
