@@ -31,13 +31,14 @@ def compare(
     from mtdnn.cli.terminal import console, table_of
     from mtdnn.report.comparison import brief_table, comparison_table
     from mtdnn.report.pairing import compare_systems
-    from mtdnn.report.sections.results import not_compared
+    from mtdnn.report.sections.results import not_compared, one_model
     from mtdnn.report.table import write_csv
 
     compared = compare_systems(Path(a), Path(b))
     table = brief_table(compared.found)
     console.print(table_of(table.header, table.rows, title=table.title))
-    for each in [*(one.sentence() for one in compared.found), *not_compared(compared.left_out)]:
+    told = [*one_model(compared.shared), *not_compared(compared.left_out)]
+    for each in [*(one.sentence() for one in compared.found), *told]:
         console.print(each, markup=False, highlight=False, soft_wrap=True)
     console.print(table.note, markup=False, highlight=False, soft_wrap=True)
     if out:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mtdnn.errors import ConfigError, unknown
 from mtdnn.report.comparison import Comparison, NoPairsError, adjusted, compare
@@ -13,10 +14,11 @@ from mtdnn.runs import Run, Setting, read_run
 
 @dataclass(frozen=True)
 class Compared:
-    """Comparisons that were made, and for each that was not a sentence that says why."""
+    """Comparisons that were made, for each that was not a sentence that says why, and which systems share models."""
 
     found: Sequence[Comparison]
     left_out: Sequence[str] = ()
+    shared: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,39 @@ def owns_of(study: Study) -> list[Own]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Groups that a comparison is of, a and b, and for each that is not compared a sentence that says why."""
+    """Groups that a comparison is of, a and b, and for each that is not compared a sentence that says why.
+
+    :ivar shared: what is another's model, in words: it is not compared with itself, and a pair of models is there once.
+    """
 
     found: Sequence[tuple[Group, Group]]
     left_out: Sequence[str] = ()
+    shared: Sequence[str] = ()
+
+    @classmethod
+    def distinct(cls, pairs: Sequence[tuple[Group, Group]], left_out: Sequence[str] = ()) -> "Pairs":
+        """Those of different models, the first of several that are of the same ones."""
+        first: dict[Any, Group] = {}
+        found, shared = [], []
+        for a, b in pairs:
+            models = [(a.models[seed], b.models[seed]) for seed in a.models if seed in b.models]
+            if models and all(one == two for one, two in models):
+                known = a
+            else:
+                known = first.setdefault((b.setting, *models), b) if models else b
+            if known is b:
+                found.append((a, b))
+            else:
+                shared.append(f"{b.name} is {known.name}")
+        return cls(found, left_out, list(dict.fromkeys(shared)))
 
 
 def baseline_pairs(study: Study) -> Pairs:
     """The baseline's last stage and each other system's, by task and fraction.
 
     The baseline is the first system of the run; where it has no part in a task, the first that has. The baseline of a
-    further run is compared with the first run's, its other systems with their own.
+    further run is compared with the first run's, its other systems with their own. Models that systems share are not
+    compared with themselves, nor twice with the same others.
     """
     owns = owns_of(study)
     found, left_out = [], []
@@ -92,7 +116,7 @@ def baseline_pairs(study: Study) -> Pairs:
     for own in owns:
         gone = [group for group in own.groups if not own.has(group)]
         left_out += [f"{group.name} on {group.place}: the experiment has it no more" for group in gone]
-    return Pairs(found, left_out)
+    return Pairs.distinct(found, left_out)
 
 
 def not_paired(group: Group, error: NoPairsError) -> str:
@@ -108,7 +132,7 @@ def against_baseline(study: Study) -> Compared:
             found.append(compare(a, b))
         except NoPairsError as error:
             left_out.append(not_paired(b, error))
-    return Compared(adjusted(found), left_out)
+    return Compared(adjusted(found), left_out, pairs.shared)
 
 
 def last_groups(owns: Sequence[Own]) -> Iterator[tuple[Own, Group]]:
@@ -129,16 +153,18 @@ def compare_systems(a: Path, b: Path) -> Compared:
     (left_own, left), (right_own, right) = (
         system_of(path, name) for path, name in zip((a, b), told_apart(a, b), strict=True)
     )
+    pairs = Pairs.distinct([(left[key], right[key]) for key in right if key in left])
     found, left_out = [], []
-    for key in (key for key in right if key in left):
+    for one, two in pairs.found:
         try:
-            found.append(compare(left_own.ready(left[key]), right_own.ready(right[key]), examples=True))
+            found.append(compare(left_own.ready(one), right_own.ready(two), examples=True))
         except NoPairsError as error:
-            left_out.append(f"{right[key].place}: {error}")
+            left_out.append(f"{two.place}: {error}")
     if not found:
-        reasons = f": {'; '.join(left_out)}" if left_out else ""
+        told = [*left_out, *(f"{each}, the same models" for each in pairs.shared)]
+        reasons = f": {'; '.join(told)}" if told else ""
         raise ConfigError(f"{a} and {b} have no task, fraction and seed in common{reasons}")
-    return Compared(adjusted(found), left_out)
+    return Compared(adjusted(found), left_out, pairs.shared)
 
 
 def told_apart(a: Path, b: Path) -> tuple[str, str]:

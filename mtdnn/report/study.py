@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mtdnn.report.figures import Panel
@@ -85,6 +86,11 @@ class Group:
         """The metric by seed."""
         found = {cell.seed: cell.value(self.task, split, metric or self.metric) for cell in self.cells}
         return {seed: value for seed, value in found.items() if value is not None}
+
+    @cached_property
+    def models(self) -> dict[int, Path]:
+        """Where each seed's model is; systems whose inputs are the same share it."""
+        return {cell.seed: cell.folder.resolve() for cell in self.cells}
 
     def shown_fraction(self) -> str:
         return "" if self.fraction is None else f"{100 * self.fraction:g} %"

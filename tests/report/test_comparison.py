@@ -35,7 +35,7 @@ def cell(system, seed, value, *, task="rte", stage="finetune", fraction=None, sp
         "metrics": {task: {split: {"values": values, "units": 277}}},
         "inputs": inputs,
     }
-    return FinishedCell(Path("nowhere"), run + system, result)
+    return FinishedCell(Path("nowhere", run, system, stage, task, str(fraction), str(seed)), run + system, result)
 
 
 def cells(system, values, **facts):
@@ -82,6 +82,44 @@ def test_each_verdict_has_its_case(tmp_path):
     )
     assert "what other examples would give was not tested" in sentences[0]
     assert sentences[2].endswith("(validation accuracy, 5 seeds, 277 examples): the same value in every seed.")
+
+
+def shared(cells, system):
+    """The same cells as another system's: trained once, for both."""
+    return [FinishedCell(each.folder, system, {**each.result, "system": system, "same_as": "x"}) for each in cells]
+
+
+def test_a_model_is_not_compared_with_itself_and_a_pair_of_models_counts_once(tmp_path):
+    plain, smart = cells("plain", BASE), cells("smart", above([0.2, 1.0, 1.8, 0.4, 1.2]))
+    alone = compared(tmp_path, plain, smart)
+    found = compared(tmp_path, plain, smart, shared(plain, "twin"), shared(smart, "smart_twin"))
+    assert verdicts_of(found) == verdicts_of(alone) == {("smart", "rte"): Verdict.OVER_SEEDS}
+    assert [(each.tests, each.adjusted) for each in found.found] == [(1, alone.found[0].seeds.p_value)]
+    told = "Trained once, and compared once: twin · finetune is plain · finetune; smart_twin · finetune is smart · "
+    assert verdicts(found)[-1] == f"{told}finetune."
+    assert len(verdicts(found)) == len(verdicts(alone)) + 1
+
+
+def test_models_that_systems_share_in_a_part_of_their_seeds_are_compared(tmp_path):
+    plain = cells("plain", BASE)
+    half = shared(plain[:3], "half") + cells("half", {4: 0.58, 5: 0.59})
+    assert verdicts_of(compared(tmp_path, plain, half)) == {("half", "rte"): Verdict.UNRESOLVED}
+
+
+def test_compare_leaves_out_the_models_that_two_systems_share(tmp_path):
+    folder = write_run(tmp_path / "run", {"a": 0.5, "b": 0.6})
+    overview = json.loads((folder / "results.json").read_text())
+    for each in overview:
+        if each["system"] == "b" and each["fraction"] == 0.1:
+            each["same_as"] = f"a/adapt/nli/0.1/{each['seed']}"
+    (folder / "results.json").write_text(json.dumps(overview))
+    found = compare_systems(folder / "a", folder / "b")
+    assert [each.b.fraction for each in found.found] == [0.01]
+    assert (found.left_out, found.shared) == ([], ["b · adapt is a · adapt"])
+    for path in folder.glob("*/adapt/nli/0.01/*/results.json"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="seed in common: b · adapt is a · adapt, the same models"):
+        compare_systems(folder / "a", folder / "b")
 
 
 def test_what_only_the_adjustment_leaves_unresolved_says_both_p_and_what_would_have_been_missed(tmp_path):

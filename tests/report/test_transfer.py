@@ -21,7 +21,7 @@ def cell(system, kind, *, accuracy, methods=(), seed=1):
         "steps": 10,
         "inputs": {"stage": stage, "upstream": None},
     }
-    return FinishedCell(Path(), system, result)
+    return FinishedCell(Path(system, kind, str(seed)), system, result)
 
 
 def compared(*cells):

@@ -86,7 +86,7 @@ def verdicts(compared: Compared) -> list[str]:
     """The sentences on top: how much is resolved, then the resolved ones; all of them where they are few."""
     found = compared.found
     if not found and not compared.left_out:
-        return ["No two systems share a task and a fraction: nothing to compare."]
+        return ["No two systems share a task and a fraction: nothing to compare.", *one_model(compared.shared)]
     resolved = [each for each in found if each.verdict in SHOWN_BY_SEEDS]
     shown = found if len(found) <= MOST_VERDICTS else resolved[:MOST_VERDICTS]
     told = [count_of(compared), *(each.sentence() for each in shown)]
@@ -99,7 +99,7 @@ def verdicts(compared: Compared) -> list[str]:
             for verdict in Verdict
             if verdict not in SHOWN_BY_SEEDS and rest[verdict]
         ]
-    return [*told, *not_compared(compared.left_out)]
+    return [*told, *one_model(compared.shared), *not_compared(compared.left_out)]
 
 
 def count_of(compared: Compared) -> str:
@@ -124,6 +124,10 @@ def count_of(compared: Compared) -> str:
     left_out = f" {len(compared.left_out)} could not be made." if compared.left_out else ""
     start = f"Of {len(found)} comparisons{against}, {tested or 'none'} could be tested{level}"
     return f"{start}: {', '.join(none + told)}.{left_out}" if told else f"{start}.{left_out}"
+
+
+def one_model(shared: Sequence[str]) -> list[str]:
+    return [f"Trained once, and compared once: {'; '.join(shared)}."] if shared else []
 
 
 def not_compared(reasons: Sequence[str]) -> list[str]:
