@@ -18,9 +18,15 @@ LATEX = {
     "±": r"$\pm$",
     "−": r"$-$",
     "→": r"$\rightarrow$",
+    "×": r"$\times$",
+    "‖": r"$\Vert$",
+    **{sign: f"${sign}$" for sign in "<>|"},  # which the old font encoding prints as other signs
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{sign: f"{{{sign}}}" for sign in "[]"},  # at the beginning of a row they would be an option of the one before
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # at the beginning of a row they would belong to the end of the one before
+    "`": "{`}",  # after ! and ? another sign
 }
+MINUS = re.compile(r"(?<![\w.\-])-(?=\.?\d)")  # before a number of its own
+HYPHENS = re.compile(r"-(?=-)")  # two would be a dash
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBERS = re.compile(r"[-+\d.,%±−() ]*")
 
@@ -79,4 +85,6 @@ def in_csv(value: Any) -> Any:
 
 
 def _in_latex(text: str) -> str:
-    return "".join(LATEX.get(sign, sign) for sign in text.replace("\n", " "))
+    """One line that LaTeX prints as it stands, whatever the font's encoding."""
+    line = "".join(LATEX.get(sign, sign) for sign in MINUS.sub("−", " ".join(text.splitlines())))
+    return HYPHENS.sub("-{}", line)

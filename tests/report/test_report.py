@@ -284,9 +284,29 @@ def test_a_table_escapes_what_its_formats_read_as_their_own():
     assert table.markdown().splitlines()[0] == r"| a\|b | 50 % |"
     assert table.markdown().splitlines()[1] == "| --- | --- |"
     assert table.markdown().splitlines()[2] == r"| x y | \\\_&lt;b> |"
-    assert r"a|b & 50 \% \\" in table.latex()
-    assert r"x y & \textbackslash{}\_<b> \\" in table.latex()
+    assert r"a$|$b & 50 \% \\" in table.latex()
+    assert r"x y & \textbackslash{}\_$<$b$>$ \\" in table.latex()
+    assert r"=1+1 & $-$1.5 $\pm$ 2 \\" in table.latex()
     assert list(csv.reader(table.csv().splitlines(keepends=True)))[1:] == [["x\ny", r"\_<b>"], ["'=1+1", "-1.5 ± 2"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("< 0.001", "$<$ 0.001"),
+        ("−0.3 to +1.2, -0.3 ± .5", r"$-$0.3 to +1.2, $-$0.3 $\pm$ .5"),
+        ("(-1.5) -.5", r"($-$1.5) $-$.5"),
+        ("bert-2, 2024-01-02, 5e-05", "bert-2, 2024-01-02, 5e-05"),
+        ("a--b --- -", "a-{}-b -{}-{}- -"),
+        ("* [x] ?` !`", r"{*} {[}x{]} ?{`} !{`}"),
+        ("\\ ~ ^ & % $ # _ { }", r"\textbackslash{} \textasciitilde{} \textasciicircum{} \& \% \$ \# \_ \{ \}"),
+        ("smart · joint → a ‖ b × 2", r"smart · joint $\rightarrow$ a $\Vert$ b $\times$ 2"),
+        ("one\r\ntwo\u2028three", "one two three"),
+    ],
+)
+def test_latex_prints_text_as_it_is(text, escaped):
+    latex = Table(name="t", title="", header=[text], rows=[]).latex()
+    assert latex.splitlines()[2] == rf"{escaped} \\"
 
 
 @pytest.mark.parametrize(
