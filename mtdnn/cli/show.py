@@ -1,5 +1,6 @@
 """What the verbs print."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ def print_results(results: Sequence[Mapping[str, Any]], folder: Path, *, trained
     write_results(folder, results)
     seconds = sum(result["wall_seconds"] for result in results)
     done = f"{trained} of {of} cells were trained now" if of else "nothing was left to train"
-    console.print(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
+    tell(f"{done}; {seconds:.0f} s of work in all. All metrics: {folder / 'results.md'}")
+    tell(f"Tests, tables and figures, {folder / 'report' / 'report.html'}, are written by:")
+    console.print(f"  mtdnn report {shlex.quote(str(folder))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_adaptation(

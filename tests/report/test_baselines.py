@@ -42,5 +42,5 @@ def test_the_results_say_where_the_most_frequent_label_is_from(tmp_path, trainin
     (table,) = results(Study([run])).tables
     answer = 1 if training else max((0, 1), key=targets.count)
     share = f"{100 * targets.count(answer) / len(targets):.1f}"
-    assert table.rows[-1] == ("no model: most frequent label", stage, "nli", "", "accuracy", "-", share, "")
+    assert table.rows[-1] == ("no model: most frequent label", stage, "nli", "", "accuracy", "-", share, "", "")
     assert len(table.rows) == 2

@@ -388,9 +388,20 @@ def test_the_other_metrics_have_their_differences_and_no_verdict(tmp_path):
 def test_unequal_numbers_of_seeds_are_both_told_and_the_note_tells_no_rows_that_are_not_there(tmp_path):
     made = cells("standard", BASE)
     made[0].result["metrics"]["rte"]["test"] = {"values": {"accuracy": 0.5}}
-    assert results_table(lines([each.result for each in made])).rows[0][-1] == "5 and 1"
+    assert results_table(lines([each.result for each in made])).rows[0][-2] == "5 and 1"
     (table,) = results(Study([Run(tmp_path, made)])).tables
     assert "No model" not in table.note
+
+
+def test_the_results_have_the_mean_interval_over_examples_of_the_split_that_decides():
+    made = cells("standard", {1: {"accuracy": 0.5, "f1": 0.4}, 2: {"accuracy": 0.6, "f1": 0.4}})
+    for each, ends in zip(made, ([-0.02, 0.56], [0.0, 0.66]), strict=True):
+        each.result["metrics"]["rte"]["validation"]["interval_95"] = ends
+    found = [each.result for each in made]
+    table = results_table(lines(found, all_metrics=True))
+    assert [(row[4], row[-1]) for row in table.rows] == [("accuracy", "−1.0 to 61.0"), ("f1", "")]
+    made[0].result["metrics"]["rte"]["test"] = {"values": {"accuracy": 0.7}, "interval_95": [0.65, 0.75]}
+    assert results_table(lines(found)).rows[0][-1] == "65.0 to 75.0"
 
 
 def test_a_damaged_result_is_named(tmp_path):

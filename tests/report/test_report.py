@@ -3,9 +3,11 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -13,6 +15,7 @@ from report.made_run import LABELS, TRICKY, write_run
 from report.recomputed import calibration_error
 from scipy import stats
 
+from mtdnn.cli.show import print_results
 from mtdnn.errors import ConfigError, DataError
 from mtdnn.markdown import paragraph
 from mtdnn.report.figures import Curve, Panel
@@ -380,3 +383,12 @@ def test_systems_stand_in_the_experiment_s_order_before_the_run_is_done(tmp_path
     assert [cell.system for cell in read_run(folder).cells] == ["alpha", "zeta"]
     (folder / "experiment.json").write_text(json.dumps({"places": [["zeta", "adapt"], ["alpha", "adapt"]]}))
     assert [cell.system for cell in read_run(folder).cells] == ["zeta", "alpha"]
+
+
+def test_the_end_of_a_run_names_the_report_and_the_command_that_writes_it(tmp_path, capsys):
+    folder = write_run(tmp_path / "a run", {"plain": 0.6}, seeds=(1,), fractions=(0.1,))
+    print_results(json.loads((folder / "results.json").read_text()), folder, trained=1, of=1)
+    *_, last = capsys.readouterr().out.splitlines()
+    verb, name, place = shlex.split(last)
+    assert (verb, name) == ("mtdnn", "report")
+    assert read_run(Path(place)).name == "a run"

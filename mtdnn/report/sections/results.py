@@ -15,12 +15,16 @@ from mtdnn.report.comparison import (
 from mtdnn.report.pairing import Compared, against_baseline
 from mtdnn.report.study import SPLITS, Section, Study
 from mtdnn.report.table import Table
-from mtdnn.report.tables import Line, lines, results_table
+from mtdnn.report.tables import OVER_EXAMPLES, Line, lines, results_table
 from mtdnn.runs import FinishedCell, Run
 
 MOST_VERDICTS = 12
 LEARNED, GIVEN = "training rows", "the split's own"
-NOTE = "Every cell that was trained is in it; none is the best of several."
+NOTE = (
+    f"Every cell that was trained is in it; none is the best of several. '{OVER_EXAMPLES}' is what one of these models "
+    "would reach on other examples, of test where there is one: a bootstrap of each model's answers, the mean of its "
+    "ends over the seeds; of each task's first metric."
+)
 NO_MODEL = (
     " 'No model' answers every example alike: with "
     f"the most frequent label or the mean score of the task's {LEARNED} or, where these are not known, of {GIVEN} "
@@ -40,7 +44,7 @@ def with_baselines(table: Table, study: Study) -> Table:
         for cell in run.cells:
             for task in cell.evaluated:
                 found[task] = found.get(task) or list(baseline_lines(run, cell, task))
-    rows = [(*line.cells()[:-1], "") for task_lines in found.values() for line in task_lines]
+    rows = [(*line.cells()[:-1], "", "") for task_lines in found.values() for line in task_lines]
     note = table.note + (NO_MODEL if rows else "")
     return Table(name=table.name, title=table.title, header=table.header, rows=[*table.rows, *rows], note=note)
 
