@@ -207,6 +207,11 @@ class ExperimentConfig(Strict):
     systems: Annotated[dict[Name, Annotated[list[StageConfig], Field(min_length=1)]], Field(min_length=1)]
     _file: YamlFile | None = PrivateAttr(None)
 
+    @property
+    def path(self) -> Path | None:
+        """The file that it was read from."""
+        return None if self._file is None else self._file.path
+
     def place(self, *key_path: str | int) -> str:
         """Where a key stands: in its file and line, or in what was set; the key itself where there is no file."""
         return dotted(key_path) if self._file is None else self._file.where(key_path)

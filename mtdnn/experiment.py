@@ -36,6 +36,7 @@ from mtdnn.optim import full_optimization
 from mtdnn.plan import Cell, plan_cells
 from mtdnn.preflight import check_cells, check_space
 from mtdnn.pretrained import architecture_of, content_of
+from mtdnn.published import kept_published
 from mtdnn.runner import Executor, Here, Work, run_graph
 from mtdnn.task_faults import check_answers, task_faults
 from mtdnn.tasks import SPLITS, TaskRegistry, check_names
@@ -194,13 +195,14 @@ class Experiment:
                 self.folder(cell).tidy()
 
     def write_about(self) -> None:
-        """What the report needs besides results: its name, the order of its stages, its tasks' targets, the texts."""
+        """What the report needs besides results: its stages, its tasks' targets, published figures, the texts."""
         about = {
             "name": self.config.name,
             "description": self.config.description,
             "places": [[system, stage.name] for system, stages in self.config.systems.items() for stage in stages],
             "planned": self.planned(),
             "training": self.training_targets(),
+            "published": kept_published(self.config, self.registry),
         }
         folder = self.out / "examples"
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mtdnn.config import Share, find_experiment, load_experiment
+from mtdnn.config import ExperimentConfig, Share, find_experiment, load_experiment
 from mtdnn.errors import ConfigError, listed, unknown
 from mtdnn.schema import Strict, validate
-from mtdnn.tasks import Split, TaskDef, TaskRegistry, load_tasks
+from mtdnn.tasks import Split, TaskDef, TaskRegistry, load_tasks, shipped
 from mtdnn.yaml_files import YamlFile, load_yaml
 
 TRAIN_MINUTES = "train_minutes"  # beside a task's metrics: how long its training took
@@ -83,9 +83,30 @@ def load_published(experiment: Path | str, *, registry: TaskRegistry | None = No
     :raises ConfigError: with every fault of the file.
     """
     found = read_published(experiment, registry=registry)
-    if found is None:
-        return []
-    return [_figure(entry, found) for entry in found.figures]
+    return [] if found is None else figures_of(found)
+
+
+def figures_of(published: Published) -> list[Figure]:
+    """Each with what it shares with the others of its file."""
+    return [_figure(entry, published) for entry in published.figures]
+
+
+def kept_published(config: ExperimentConfig, registry: TaskRegistry) -> dict[str, Any] | None:
+    """What a run keeps of its experiment's figures: the file's content; None where there is none.
+
+    :raises ConfigError: with every fault of the file.
+    """
+    found = None if config.path is None else read_published(config.path, registry=registry)
+    return None if found is None else found.model_dump(mode="json", exclude_defaults=True)
+
+
+def shipped_published(experiment: str) -> Published | None:
+    """The figures beside a shipped experiment; None for another one.
+
+    :param experiment: its name, as it stands in the file.
+    """
+    path = shipped("experiments") / f"{experiment.replace('-', '_')}.yaml"
+    return read_published(path) if path.is_file() else None
 
 
 def read_published(experiment: Path | str, *, registry: TaskRegistry | None = None) -> Published | None:

@@ -1,13 +1,22 @@
 """The published figures beside the experiments: they load, name what is there, and a fault is named with its line."""
 
+import json
 from statistics import mean
 
 import pytest
 from support import ROOT
 
-from mtdnn.config import find_experiment
+from mtdnn.config import find_experiment, load_experiment
 from mtdnn.errors import ConfigError
-from mtdnn.published import TRAIN_MINUTES, load_published, offers_of, read_published
+from mtdnn.published import (
+    TRAIN_MINUTES,
+    Published,
+    kept_published,
+    load_published,
+    offers_of,
+    read_published,
+    shipped_published,
+)
 from mtdnn.tasks import load_tasks
 
 FILES = sorted((ROOT / "experiments").glob("*.published.yaml"))
@@ -118,3 +127,21 @@ def test_a_file_without_figures_says_why(tmp_path):
         load_published(written(tmp_path, "  []\n"))
     noted = HEADER.replace("figures:", "notes: [bar charts only]\nfigures:")
     assert load_published(written(tmp_path, "  []\n", header=noted)) == []
+
+
+def test_a_run_keeps_the_figures_beside_its_own_experiment_and_refuses_faulty_ones(tmp_path):
+    path = written(tmp_path, GOOD)
+    kept = kept_published(load_experiment(path), load_tasks())
+    assert Published.model_validate(json.loads(json.dumps(kept))) == read_published(path)
+    written(tmp_path, GOOD.replace("bert", "brt"))
+    with pytest.raises(ConfigError, match=r"unknown system 'brt'\. Did you mean 'bert'"):
+        kept_published(load_experiment(path), load_tasks())
+    (tmp_path / "mine.published.yaml").unlink()
+    assert kept_published(load_experiment(path), load_tasks()) is None
+
+
+def test_only_a_shipped_experiment_has_shipped_figures(tmp_path, monkeypatch):
+    written(tmp_path, GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert shipped_published("mine") is None
+    assert shipped_published("smart-table5-multitask") == read_published("smart_table5_multitask")

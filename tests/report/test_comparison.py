@@ -446,3 +446,59 @@ def test_a_published_figure_is_judged_only_beside_its_own_encoder(tmp_path):
         each.result["inputs"]["encoder"] = {"path": "package:minilm/model"}
     (table,) = published(Study([Run(tmp_path, made)])).tables
     assert next(row for row in table.rows if row[:2] == ("bert", "rte"))[-2] == "other encoder"
+
+
+FIGURES = {
+    "source": "a paper, table 1",
+    "encoder": "tiny",
+    "split": "validation",
+    "figures": [{"system": name, "task": "rte", "metric": "accuracy", "value": 57} for name in ("own", "v0", "none")],
+}
+
+
+def run_with_figures(folder, system, figures=FIGURES, *, run="", name="mine"):
+    folder.mkdir()
+    (folder / "experiment.json").write_text(json.dumps({"name": name, "published": figures}))
+    return Run(folder, cells(system, BASE, run=run))
+
+
+def test_a_run_s_own_figures_stand_beside_it(tmp_path):
+    (table,) = published(Study([run_with_figures(tmp_path / "a", "own")])).tables
+    ours = table.header.index("ours")
+    assert table.name == "published-mine"
+    assert [(row[0], row[ours]) for row in table.rows] == [
+        ("own", "57.0 ± 0.3"),
+        ("v0", "not run"),
+        ("none", "not run"),
+    ]
+    assert published(Study([run_with_figures(tmp_path / "b", "own", None, name="smart-table5-multitask")])) is None
+    damaged = run_with_figures(tmp_path / "c", "own", {"source": "?"})
+    with pytest.raises(DataError, match=r"experiment\.json: published is damaged"):
+        published(Study([damaged]))
+
+
+def test_runs_of_one_experiment_have_one_table_and_other_figures_another(tmp_path):
+    runs = [run_with_figures(tmp_path / name, name, run=f"{name}/") for name in ("own", "v0")]
+    section = published(Study(runs))
+    (table,) = section.tables
+    ours = table.header.index("ours")
+    assert section.text == ["a paper, table 1"]
+    assert [(row[0], row[ours] == "not run") for row in table.rows] == [
+        ("own/own", False),
+        ("v0/v0", False),
+        ("none", True),
+    ]
+    again = run_with_figures(tmp_path / "again", "own", run="again/")
+    (both,) = published(Study([runs[0], again])).tables
+    assert [row[0] for row in both.rows] == ["own/own", "again/own", "v0", "none"]
+    changed = run_with_figures(tmp_path / "changed", "own", {**FIGURES, "source": "another"}, run="changed/")
+    assert len(published(Study([*runs, changed])).tables) == 2
+
+
+def test_a_fault_in_a_shipped_file_of_figures_is_told(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("name: mine\nencoder: {path: tiny}\nsystems: {}\n")
+    (tmp_path / "mine.published.yaml").write_text("source: x\n")
+    monkeypatch.setattr("mtdnn.published.shipped", lambda folder: tmp_path)
+    (tmp_path / "experiment.json").write_text(json.dumps({"name": "mine"}))
+    with pytest.raises(ConfigError, match="key 'encoder' is missing"):
+        published(Study([Run(tmp_path, cells("own", BASE))]))
