@@ -166,6 +166,7 @@ class CellRun:
         facts = {
             "train_seconds": progress.seconds,
             "steps": progress.step,
+            "task_updates": trainer.plan.task_updates(progress.epoch),
             "selected_step": progress.best_step or progress.step,
             "data": counts,
             "history": progress.history,

@@ -131,6 +131,18 @@ class Run:
         """Whether it is one of this run's cells."""
         return id(cell) in self._ids
 
+    def start_of(self, cell: FinishedCell) -> FinishedCell | None:
+        """The cell whose weights a cell started from, as :func:`mtdnn.plan.plan_cells` chose it.
+
+        None where it started from the encoder, and where that cell is not there.
+        """
+        stage = cell.result["inputs"]["stage"].get("from_")
+        earlier = [each for each in self.cells if (each.system, each.stage) == (cell.system, stage)]
+        fitting = [each for each in earlier if each.kind == "joint" or each.tasks == cell.tasks]
+        fitting = [each for each in fitting if each.seed == cell.seed] or fitting
+        fitting = [each for each in fitting if each.fraction == cell.fraction] or fitting
+        return next(iter(fitting), None)
+
     def texts(self, task: str, split: str) -> dict[str, list[list[str]]]:
         """The texts of each unit by uid; empty without a file."""
         return {row["uid"]: row["texts"] for row in _read_lines(self.folder / "examples" / f"{task}-{split}.jsonl")}

@@ -157,6 +157,15 @@ class Plan:
     def _num_steps(self, order: Sequence[str]) -> int:
         return -(-len(order) // (self.options.accumulate // self.turn_size)) * self.updates
 
+    def task_updates(self, epochs: int) -> dict[str, int]:
+        """Of the first epochs' optimizer steps, those that each task has a part in."""
+        size = self.options.accumulate // self.turn_size
+        counts = Counter[str]()
+        for order in map(self.order, range(epochs)):
+            for start in range(0, len(order), size):
+                counts.update(set(order[start : start + size]))
+        return {task: counts[task] * self.updates for task in self.data}
+
     def num_epochs(self) -> int:
         """As many as ``epochs`` and ``min_updates`` ask for, the first one's length taken for all."""
         epochs = -(-self.options.epochs // self.updates)

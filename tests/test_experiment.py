@@ -47,6 +47,8 @@ def test_every_cell_has_a_result_with_its_metrics_and_data_counts(done):
             assert set(splits) == {"validation", "test"}
         assert result["data"]
         assert result["steps"] > 0
+        assert set(result["task_updates"]) == set(result["tasks"])
+        assert sum(result["task_updates"].values()) == result["steps"]  # a batch a step
     joint = folder / "out/mtdnn/joint/joint/full/1"
     assert (joint / "model/model.safetensors").is_file()
     assert not (joint / "checkpoint").exists()
@@ -63,6 +65,7 @@ def test_the_training_rows_targets_are_kept_for_the_report(done):
     trained = {(cell.system, cell.stage, task, cell.fraction) for cell in done for task in cell.tasks}
     assert set(map(tuple, about["planned"])) == trained
     assert about["planned"][0][:2] == ["mtdnn", "joint"]
+    assert about["published"] is None
     found = about["training"]
     labels = [json.loads(line)["label"] for line in (folder / "tasks/nli-train.jsonl").read_text().splitlines()]
     counts = [labels.count(name) for name in ("no", "maybe", "yes")]

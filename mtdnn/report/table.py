@@ -22,9 +22,7 @@ LATEX = {
     "‖": r"$\Vert$",
     **{sign: f"${sign}$" for sign in "<>|"},  # which the old font encoding prints as other signs
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{
-        sign: f"{{{sign}}}" for sign in "[]*"
-    },  # in front of a row they would belong to the one before
+    **{sign: f"{{{sign}}}" for sign in "[]*"},  # in front of a row they would belong to the one before
     "`": "{`}",  # after ! and ? another sign
 }
 MINUS = re.compile(r"(?<![\w.\-])-(?=\.?\d)")  # before a number of its own

@@ -74,8 +74,17 @@ def lines(results: Results, *, all_metrics: bool = False) -> list[Line]:
                     if metric == names[0] and entry.get("interval_95"):
                         intervals[key][split].append(tuple(entry["interval_95"]))
     return [
-        Line(*key, tuple(values["validation"]), tuple(values["test"]), tuple(intervals[key][last_of(values)]))
-        for key, values in grouped.items()
+        Line(
+            system,
+            stage,
+            task,
+            fraction,
+            metric,
+            tuple(values["validation"]),
+            tuple(values["test"]),
+            tuple(intervals[system, stage, task, fraction, metric][last_of(values)]),
+        )
+        for (system, stage, task, fraction, metric), values in grouped.items()
     ]
 
 

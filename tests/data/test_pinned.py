@@ -72,6 +72,8 @@ def test_the_steps_of_a_run(accumulate, accumulation, updates, expected):
     options = TrainOptions(epochs=3, batch_size=16, accumulate=accumulate, accumulation=accumulation, min_updates=700)
     plan = Plan(data, RoundRobin(), options, 5, updates)
     assert pin([plan.epoch(0), plan.epoch(1), plan.num_epochs(), plan.num_steps()]) == expected
+    steps = [{task for task, _ in step} for epoch in (0, 1) for step in plan.epoch(epoch)]
+    assert plan.task_updates(2) == {task: updates * sum(task in step for step in steps) for task in data}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Does training a task with others help it or harm it?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mtdnn.report.comparison import Comparison, NoPairsError, compare, interval, shown
 from mtdnn.report.study import Group, Section, Study
 from mtdnn.report.table import Table
 from mtdnn.report.tables import shown_mean
+from mtdnn.report.updates import ABOUT_EQUAL, Updates, updates_of
 
 HEADER = (
     "task",
@@ -17,37 +19,98 @@ HEADER = (
     "metric",
     "mean ± sd",
     "n",
+    "updates",
+    "of other tasks",
     "alone",
+    "its updates",
     "against alone",
     "95 %",
     "pairs",
-    "updates",
 )
 OTHER = "another method"
+UNKNOWN = "not known"
 COLUMNS = {"alone": 0, "joint": 1, "after another stage": 2}
 
 
 def transfer(study: Study) -> Section | None:
     """Alone, jointly, and after another stage; only where a task was trained in two of these ways."""
-    rows = []
+    rows: list[Row] = []
     for setting in dict.fromkeys(group.setting for group in study.groups):
-        groups = [group for group in study.groups if group.setting == setting and group.kind != "cosine"]
+        groups = distinct(group for group in study.groups if group.setting == setting and group.kind != "cosine")
         if len({way(group) for group in groups}) > 1:
-            rows += table_rows(study, sorted(groups, key=lambda group: COLUMNS[way(group)]))
+            rows += rows_of(study, sorted(groups, key=lambda group: COLUMNS[way(group)]))
     if not rows:
         return None
     table = Table(
         name="transfer",
         title="The same task trained alone, jointly, and after another stage",
         header=HEADER,
-        rows=rows,
-        note="Times 100, against the system named under 'alone': the one that trains the task alone by the same method "
-        f"where the run has it, else the first that trains it alone, with the words '{OTHER}'; such a difference is of "
-        "the method too. A negative one is negative transfer. Intervals are over the seeds in pairs, by themselves, "
-        "not adjusted for their number. Updates are optimizer steps of the stage itself, all tasks together in a joint "
-        "one: where they differ, so does the training's length.",
+        rows=[row.cells() for row in rows],
+        note="Times 100, against the system named under 'alone': of those that train the task alone by the same method "
+        "the one whose number of updates is nearest; where the run has none, of all that train it alone, with the "
+        f"words '{OTHER}': such a difference is of the method too. A negative one is negative transfer. Intervals are "
+        "over the seeds in pairs, by themselves, not adjusted for their number. Updates are optimizer steps with the "
+        "task in them, of all stages that the model went through, the earlier ones first; 'of other tasks' are those "
+        f"without it, which trained the encoder too. Within {100 * ABOUT_EQUAL - 100:.0f} % they are called about "
+        "equal; 'about' before a number: worked out from an older run's sampler.",
     )
-    return Section(name="transfer", title="Joint training: help or harm", tables=[table])
+    text = [told] if (told := lengths(rows)) else []
+    return Section(name="transfer", title="Joint training: help or harm", text=text, tables=[table])
+
+
+def distinct(groups: Iterable[Group]) -> list[Group]:
+    """Models that systems share, under the first one's name."""
+    first: dict[Any, Group] = {}
+    for group in groups:
+        first.setdefault(tuple(group.models.items()), group)
+    return list(first.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A group, and the one that trains its task alone.
+
+    :param found: the difference; None where the group itself trains it alone, and without a pair.
+    """
+
+    group: Group
+    split: str
+    updates: Updates | None
+    alone: Group | None
+    alone_updates: Updates | None
+    found: Comparison | None
+
+    def cells(self) -> tuple[str, ...]:
+        group, values, found = self.group, self.group.values(self.split).values(), self.found
+        updates = (self.updates.shown(), f"{self.updates.others:.0f}") if self.updates else ("-", "-")
+        start = (group.task, group.shown_fraction(), way(group), group.name, self.split, group.metric)
+        own = (*start, shown_mean(tuple(values)), str(len(values)), *updates)
+        if found is None or self.alone is None:
+            return (*own, "", "", "", "", "")
+        against = (shown(found.seeds.mean), interval(found.seeds), str(found.seeds.num))
+        return (*own, named(self.alone, group), self.length(), *against)
+
+    def length(self) -> str:
+        """The updates of the one alone, and how they compare."""
+        shown_updates = self.alone_updates.shown() if self.alone_updates else "-"
+        return f"{shown_updates}, {self.equality()}"
+
+    def equality(self) -> str:
+        if self.updates is None or self.alone_updates is None:
+            return UNKNOWN
+        return self.updates.against(self.alone_updates)
+
+
+def lengths(rows: Sequence[Row]) -> str:
+    """How many of the differences are of trainings of one length; empty where there is no difference."""
+    found = [row.equality() for row in rows if row.found]
+    if not found:
+        return ""
+    equal = sum(each in ("equal", "about equal") for each in found)
+    verb = "is" if equal == 1 else "are"
+    rest = "; in the others one training is longer, or its length is not known" if equal < len(found) else ""
+    told = f"Of {len(found)} differences {equal or 'none'} {verb} at (about) equal updates of the task"
+    return f"{told}, those of other tasks aside{rest}."
 
 
 def way(group: Group) -> str:
@@ -65,35 +128,30 @@ def method(group: Group) -> tuple[Any, list[Any]]:
 
 
 def baseline(study: Study, group: Group, groups: Sequence[Group]) -> Group | None:
-    """Who trains the task alone: in its own run where that has it, by the group's method where there is one."""
+    """Who trains the task alone: in its own run where that has it, by its method where one does, about as long."""
     alone = [each for each in groups if way(each) == "alone"]
     alone = [each for each in alone if study.run_of(each) is study.run_of(group)] or alone
-    return next((each for each in alone if method(each) == method(group)), alone[0] if alone else None)
+    alone = [each for each in alone if method(each) == method(group)] or alone
+    return min(alone, key=lambda each: longer(study, group, each), default=None)
 
 
-def table_rows(study: Study, groups: Sequence[Group]) -> list[tuple[str, ...]]:
-    return [row_of(group, baseline(study, group, groups), split=study.best_split(group)) for group in groups]
+def longer(study: Study, a: Group, b: Group) -> float:
+    """How many times as many updates the one with more has; 1 where that is not known."""
+    one, two = (updates_of(study.run_of(each), each) for each in (a, b))
+    return one.times(two) if one and two else 1.0
 
 
-def row_of(group: Group, alone: Group | None, *, split: str) -> tuple[str, ...]:
-    found = against(alone, group, split=split)
-    values = tuple(group.values(split).values())
-    steps = {cell.result.get("steps") for cell in group.cells}
-    return (
-        group.task,
-        group.shown_fraction(),
-        way(group),
-        group.name,
-        split,
-        group.metric,
-        shown_mean(values),
-        str(len(values)),
-        named(alone, group) if alone is not None and found else "",
-        shown(found.seeds.mean) if found else "",
-        interval(found.seeds) if found else "",
-        str(found.seeds.num) if found else "",
-        ", ".join(sorted(map(str, steps))),
-    )
+def rows_of(study: Study, groups: Sequence[Group]) -> Iterator[Row]:
+    for group in groups:
+        split, alone = study.best_split(group), baseline(study, group, groups)
+        yield Row(
+            group=group,
+            split=split,
+            updates=updates_of(study.run_of(group), group),
+            alone=alone,
+            alone_updates=updates_of(study.run_of(alone), alone) if alone else None,
+            found=against(alone, group, split=split),
+        )
 
 
 def against(alone: Group | None, group: Group, *, split: str) -> Comparison | None:
