@@ -29,14 +29,14 @@ class Diagnostics:
     def due(self, step: int, *, updates: int = 1) -> bool:
         """Whether one of the ``updates`` steps from ``step`` on is sampled.
 
-        One of the first ``every`` steps is, one of the next, and so on, each time at another place: where tasks take
-        turns, every 50th step of six tasks' is always one of the same three's.
+        The first step is, one of the first ``every``, one of the next, and so on, each time at another place: where
+        tasks take turns, every 50th step of six tasks' is always one of the same three's.
         """
         if self.every is None:
             return False
         rounds = {each // self.every for each in range(step, step + updates)}
-        sampled = {number * self.every + int(number * GOLDEN % 1 * self.every) for number in rounds}
-        return not sampled.isdisjoint(range(step, step + updates))
+        sampled = {number * self.every + int((number + 1) * GOLDEN % 1 * self.every) for number in rounds}
+        return not {0, *sampled}.isdisjoint(range(step, step + updates))
 
     def note(self, name: str, found: Mapping[str, float], *, step: int, task: str, loss: float = 0.0) -> None:
         """What the method ``name`` says of a batch; kept by :meth:`commit`.
@@ -71,8 +71,9 @@ class Diagnostics:
         return {f"{s['regularizer']} gain": s["gain"] for s in self.samples[-8:] if "gain" in s}
 
     def doubts(self, *, since: int) -> list[str]:
-        """What the samples from step ``since`` on warn of."""
-        return [text for name, means in self.means(since=since).items() for text in self._texts(name, means)]
+        """What the samples from step ``since`` on warn of; not the first step's, whose new heads answer to nothing."""
+        means = self.means(since=max(since, 1))
+        return [text for name, found in means.items() for text in self._texts(name, found)]
 
     def unsaid(self, texts: Sequence[str]) -> list[str]:
         """Those of ``texts`` whose part before the colon was not said before; they count as said."""

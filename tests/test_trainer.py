@@ -220,7 +220,7 @@ def test_samples_of_the_diagnostics_stand_in_the_history_and_the_progress_line(t
     trainer = trainer_for(toy, tasks=["nli"], epochs=1, diagnose_every=2)
     history = trainer.run().history
     assert {"gain", "delta_inf", "penalty/loss", "dropout_floor"} <= set(history[0]["diagnostics"]["smart"])
-    assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 3, 4]
+    assert [sample["step"] for sample in trainer.diagnostics.samples] == [0, 1, 2, 5]
     assert all("smart gain=" in text for text in shown)
 
 
