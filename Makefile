@@ -11,6 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn run experiments/quickstart.yaml
+	$(BIN)/mtdnn report runs/quickstart
 
 test: $(VENV)/.test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not blocks"
