@@ -380,7 +380,7 @@ def adapted(trained, mtdnn, tmp_path):
 
     def run(*options, model=trained[0] / "out/mtdnn/joint/joint/full/1/model"):
         given = options if "--task" in options else ("--data", tmp_path / "mine.csv", *options)
-        code, out, err = mtdnn("adapt", "--from", model, *given, *shares, *short, *few)
+        code, out, err = mtdnn("adapt", "--from", model, *shares, *short, *few, *given)
         return code, " ".join(out.split()), err
 
     return run
