@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mtdnn.errors import ConfigError, MtdnnError, NonFiniteError
-from mtdnn.interruptions import Interrupted
+from mtdnn.interruptions import Interrupted, interruptions
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 Work = Callable[[], None]
 PAUSE = 0.2  # seconds between two looks at what runs
+LAST_PAUSE, PATIENCE = 1.0, 60.0  # seconds between two looks at cancelled jobs, and until they are left to the cluster
 SERVER = multiprocessing.get_context("forkserver")  # imports once what every process needs
 
 
@@ -131,9 +132,39 @@ class Cluster(Executor):
             self.executor.update_parameters(**options)
         except (RuntimeError, ValueError, TypeError, NameError) as error:
             raise ConfigError(f"--cluster {name}: {error}") from error
+        self.jobs: list[Any] = []
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Left by a signal or an error, it cancels its jobs, which the same command would find at work."""
+        try:
+            yield
+        except BaseException:
+            self._cancel()
+            raise
 
     def submit(self, work: Work) -> Handle:
-        return self.executor.submit(work)  # type: ignore[no-any-return]
+        with interruptions.later():  # else a job could be begun that is not known here
+            job = self.executor.submit(work)
+            self.jobs.append(job)
+        interruptions.check()
+        return job  # type: ignore[no-any-return]
+
+    def _cancel(self) -> None:
+        left = [job for job in self.jobs if not job.done()]
+        log.warning("cancelled: jobs %s", told_ids(left))
+        for job in left:
+            job.cancel(check=False)
+        deadline = time.monotonic() + PATIENCE
+        while left := [job for job in left if not job.done(force_check=True)]:
+            if time.monotonic() > deadline:
+                log.warning("still there: jobs %s; the same command goes on when they have ended", told_ids(left))
+                return
+            time.sleep(LAST_PAUSE)
+
+
+def told_ids(jobs: Sequence[Any]) -> str:
+    return ", ".join(job.job_id for job in jobs)
 
 
 class WorkerError(RuntimeError):

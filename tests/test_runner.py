@@ -3,11 +3,13 @@
 import gc
 import os
 import signal
+import time
 import weakref
 from functools import partial
 from pathlib import Path
 
 import pytest
+from forked_python import forking
 from support import untimed, write_toy_experiment
 
 from mtdnn.cell_folder import alone
@@ -15,6 +17,7 @@ from mtdnn.cell_run import CellRun
 from mtdnn.config import load_experiment
 from mtdnn.errors import ConfigError, NonFiniteError, RunError
 from mtdnn.experiment import Experiment
+from mtdnn.interruptions import Interrupted, interruptions
 from mtdnn.plan import choose
 from mtdnn.runner import Cluster, Here, Processes, run_graph
 from mtdnn.tasks import load_tasks
@@ -161,14 +164,26 @@ def test_a_grid_in_two_processes_gives_the_same_results(grid):
 
 
 @pytest.mark.slow
-def test_cells_through_submitit_give_the_same_results(grid, tmp_path):
-    """Two of the grid's runs and what they start from, as each job imports everything anew; all with MTDNN_WHOLE=1."""
+def test_a_grid_through_submitit_gives_the_same_results(grid, tmp_path):
+    """All 12 and what they start from. The first job imports everything anew; the others fork, to save a minute."""
     folder, results = grid
-    job = job_at(folder, "submitit")
-    chosen = None if os.environ.get("MTDNN_WHOLE") else choose(job.cells, only="*/finetune/nli", seeds=[2])
-    found = job.run(executor=Cluster("local", folder=tmp_path, options={"timeout_min": 10}), chosen=chosen, threads=1)
-    assert len(found) == 4 if chosen else len(found) == 14
-    assert all(each in untimed(results) for each in untimed(found))
+    job, cluster = job_at(folder, "submitit"), Cluster("local", folder=tmp_path / "jobs", options={"timeout_min": 10})
+    assert len(job.run(executor=cluster, chosen=choose(job.cells, only="plain/joint"), threads=1)) == 2
+    with forking(tmp_path / "socket") as python:
+        cluster.executor._executor.python = python
+        found = job.run(executor=cluster, threads=1)
+    assert len(cluster.jobs) == 13
+    assert untimed(found) == untimed(results)
+
+
+def test_a_run_that_a_signal_ends_cancels_its_jobs_and_waits_for_them(tmp_path):
+    """The second job sends the signal to this process; the first would sleep on for ten minutes."""
+    cluster = Cluster("local", folder=tmp_path, options={"timeout_min": 10})
+    work = {"asleep": partial(time.sleep, 600), "signal": partial(os.kill, os.getpid(), signal.SIGTERM)}
+    with interruptions.caught(), pytest.raises(Interrupted):
+        run_graph(dict.fromkeys(work, ()), work.__getitem__, cluster)
+    assert [job.done() for job in cluster.jobs] == [True, True]
+    assert not cluster.jobs[0].paths.result_pickle.exists()
 
 
 def test_a_cell_that_fails_is_told_and_kept_apart_and_is_tried_again(grid, monkeypatch):
