@@ -41,7 +41,7 @@ def mean_of_best(
     name: str, score: Callable[[str, str], float], predictions: Sequence[str], targets: Sequence[Sequence[str]]
 ) -> float:
     """The mean over questions of the best score that any of the question's answers gives."""
-    if not predictions:
+    if not len(predictions):  # an array where they are resampled
         return undefined(name, "there is no question")
     pairs = zip(predictions, targets, strict=True)
     return float(np.mean([max(score(prediction, target) for target in right) for prediction, right in pairs]))

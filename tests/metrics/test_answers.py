@@ -2,6 +2,7 @@
 
 import string
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -66,6 +67,13 @@ def test_any_answer_gets_the_reference_s_numbers(prediction, answers):
     assert normalized(prediction).split() == squad_v1.words(prediction)
     assert 100 * value("exact_match", [prediction], [answers]) == squad_v1.exact_match(prediction, answers)
     assert 100 * value("squad_f1", [prediction], [answers]) == pytest.approx(squad_v1.f1(prediction, answers))
+
+
+def test_answers_may_be_an_array_as_resamples_are():
+    given, right = ["the cat", "dog"], [["cat"], ["a bird"]]
+    for metric in ("exact_match", "squad_f1"):
+        score = METRICS.get(metric, where="")
+        assert score(np.array(given), right) == score(given, right) == 0.5
 
 
 def test_no_question_has_no_value():
