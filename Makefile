@@ -14,10 +14,10 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/mtdnn report runs/quickstart
 
 test: $(VENV)/.test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not blocks"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults --ignore tests/browser -m "not blocks"
 
 test-fast: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults -m "not slow and not blocks and not realdata"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults --ignore tests/browser -m "not slow and not blocks and not realdata"
 
 # The report in headless Chromium; takes Debian's package where none is installed.
 test-browser: $(VENV)/.browser
