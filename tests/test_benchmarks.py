@@ -16,6 +16,7 @@ from benchmarks import (
     measure,
     memory,
     method_cost,
+    page,
     predict,
     predict_file,
     prepare,
@@ -303,3 +304,24 @@ def test_startup_is_put_beside_torch_s_own_and_an_end_without_a_step_is_an_error
     monkeypatch.setattr(startup, "UNTIL_FIRST_STEP", "raise SystemExit('no step was made')")
     with pytest.raises(subprocess.CalledProcessError):
         startup.until_first_step()
+
+
+def test_the_page_is_that_of_a_run_of_500_cells_and_its_times_come_of_the_browser(
+    results, tmp_path, monkeypatch, capsys
+):
+    assert len(page.SYSTEMS) * len(page.TASKS) * len(page.FRACTIONS) * len(page.SEEDS) == 500
+    monkeypatch.setattr(page, "SYSTEMS", page.SYSTEMS[:2])
+    monkeypatch.setattr(page, "SEEDS", page.SEEDS[:2])
+    seen = []
+
+    def opened(path, *, times):
+        seen.append(path.read_text())
+        return [(0.25, 0.5, 0.125)] * times
+
+    monkeypatch.setattr(page, "opened", opened)
+    page.main(["--examples", "6", "--repetitions", "3"])
+    assert all(name in seen[0] for name in (*page.TASKS, *page.SYSTEMS, "learning-curves", "confusion", "diagnostics"))
+    told = (results / "page.md").read_text()
+    assert f"a run of {2 * 2 * 4 * 5} cells, 6 examples" in told
+    assert "loaded: 0.25 (0.25 - 0.25); bar 1, met" in told
+    assert "`python -m benchmarks.page --examples 6 --repetitions 3`" in capsys.readouterr().out
