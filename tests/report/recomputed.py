@@ -311,6 +311,14 @@ class Run:
                     found.append((base, each))
         return found
 
+    def start_of(self, cell):
+        """The cell whose weights a cell began with: of its system and fraction, and its seed or the stage's first."""
+        facts = cell.result
+        earlier = [each for each in self.cells if each.result["system"] == facts["system"]]
+        earlier = [each for each in earlier if each.result["stage"] == facts["inputs"]["stage"]["from_"]]
+        earlier = [each for each in earlier if each.result["fraction"] in (None, facts["fraction"])]
+        return next((each for each in earlier if each.result["seed"] == facts["seed"]), earlier[0])
+
     def stages(self, group):
         return [
             stage
@@ -614,7 +622,8 @@ def constant_value(rows, facts, metric):
 def published(run):
     name = str(run.about.get("name", run.folder.resolve().name)).replace("-", "_")
     path = ROOT / "experiments" / f"{name}.published.yaml"
-    found = run.about.get("published") or (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None)
+    shipped = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = run.about.get("published", shipped)
     if found:
         yield f"published-{name}", [published_row(run, {**found, **figure}) for figure in found["figures"]]
 
@@ -649,19 +658,46 @@ def published_row(run, figure):
 
 
 def transfer(run):
-    groups = [each for each in run.groups if each.kind != "cosine"]
+    groups = {(g.setting, *(cell.folder for cell in g.cells.values())): g for g in reversed(run.groups)}
+    groups = [each for each in run.groups if each.kind != "cosine" and each in groups.values()]
     rows = []
     for setting in dict.fromkeys(each.setting for each in groups):
         here = [each for each in groups if each.setting == setting]
         here = [each for way in ("alone", "joint", "after another stage") for each in here if each.way == way]
         if len({each.way for each in here}) > 1:
-            rows += [transfer_row(each, [one for one in here if one.way == "alone"]) for each in here]
+            rows += [transfer_row(run, each, [one for one in here if one.way == "alone"]) for each in here]
     if rows:
         yield "transfer", rows
 
 
-def transfer_row(group, alone):
-    base = next((each for each in alone if each.method == group.method), alone[0] if alone else None)
+def updates(run, group):
+    """Steps with the task in them, of the stages before the last and of the last; and those without it."""
+    before, own, others = [], [], []
+    for cell in group.cells.values():
+        chain = [cell]
+        while chain[-1].result["inputs"]["stage"]["from_"]:
+            chain.append(run.start_of(chain[-1]))
+        counts = [each.result["task_updates"].get(group.task, 0) for each in chain]
+        own.append(counts[0])
+        before.append(sum(counts[1:]))
+        others.append(sum(each.result["steps"] for each in chain) - sum(counts))
+    return tuple(statistics.mean(each) for each in (before, own, others))
+
+
+def told_updates(before, own, _others):
+    total = round(before + own)
+    return f"{round(before)} + {total - round(before)} = {total}" if round(before) else str(total)
+
+
+def times_as_many(a, b):
+    few, many = sorted(max(round(before + own), 1) for before, own, _ in (a, b))
+    return many / few
+
+
+def transfer_row(run, group, alone):
+    mine = updates(run, group)
+    alike = [each for each in alone if each.method == group.method] or alone
+    base = min(alike, key=lambda each: times_as_many(mine, updates(run, each)), default=None)
     values = group.values(group.split)
     there = base and group.way != "alone" and base.files(group.split, group.metrics()[0])
     seeds = [seed for seed in values if seed in base.cells] if there else []
@@ -674,13 +710,18 @@ def transfer_row(group, alone):
         "metric": group.metrics()[0],
         "mean ± sd": mean_and_spread(values.values()),
         "n": str(len(values)),
-        "updates": ", ".join(sorted({str(each.result["steps"]) for each in group.cells.values()})),
+        "updates": told_updates(*mine),
+        "of other tasks": f"{mine[2]:.0f}",
     }
     if not seeds:
-        return {**row, "alone": "", "against alone": "", "95 %": "", "pairs": ""}
+        return {**row, "alone": "", "its updates": "", "against alone": "", "95 %": "", "pairs": ""}
     found = paired([base.values(group.split)[seed] for seed in seeds], [values[seed] for seed in seeds])
     name = base.name if base.method == group.method else f"{base.name} (another method)"
-    told = {"alone": name, "against alone": difference(found.mean), "95 %": interval(found.ends)}
+    theirs = updates(run, base)
+    ratio = times_as_many(mine, theirs)
+    alike = "equal" if ratio == 1 else "about equal" if ratio <= 1.1 else "unequal"
+    told = {"alone": name, "its updates": f"{told_updates(*theirs)}, {alike}"}
+    told |= {"against alone": difference(found.mean), "95 %": interval(found.ends)}
     return {**row, **told, "pairs": str(found.num)}
 
 
