@@ -160,7 +160,7 @@ def test_the_report_shows_a_further_task_beside_its_published_figure_and_compare
     assert not against_baseline(study).left_out
     assert study.runs[0].texts("far", "validation")
     figure = Figure("mtdnn", "far", "validation", "accuracy", None, 84.4, "a paper", "", "tiny")
-    (row,) = rows_of([figure], study.last)
+    (row,) = rows_of([figure], [study.last])
     value = asked.results()[0]["metrics"]["far"]["validation"]["values"]["accuracy"]
     assert row[:8] == ("mtdnn", "far", "", "validation", "accuracy", "84.4", "tiny", f"{100 * value:.1f}")
 

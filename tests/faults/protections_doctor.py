@@ -96,8 +96,8 @@ PROTECTIONS = (
     ),
     Mutation(
         "report/table.py",
-        'return "".join(LATEX.get(sign, sign) for sign in text',
-        'return "".join(sign for sign in text',
+        'line = "".join(LATEX.get(sign, sign) for sign in',
+        'line = "".join(sign for sign in',
         "S5: LaTeX takes commands from data",
         (f"{MARKUP}no_command_of_latex_comes_from_data",),
     ),
