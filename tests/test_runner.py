@@ -176,8 +176,9 @@ def test_a_grid_through_submitit_gives_the_same_results(grid, tmp_path):
     assert untimed(found) == untimed(results)
 
 
-def test_a_run_that_a_signal_ends_cancels_its_jobs_and_waits_for_them(tmp_path):
+def test_a_run_that_a_signal_ends_cancels_its_jobs_and_waits_for_them(tmp_path, monkeypatch):
     """The second job sends the signal to this process; the first would sleep on for ten minutes."""
+    monkeypatch.setattr(interruptions, "received", None)  # and again when the test ends
     cluster = Cluster("local", folder=tmp_path, options={"timeout_min": 10})
     work = {"asleep": partial(time.sleep, 600), "signal": partial(os.kill, os.getpid(), signal.SIGTERM)}
     with interruptions.caught(), pytest.raises(Interrupted):
