@@ -27,7 +27,6 @@ from statsmodels.stats.multitest import multipletests
 ROOT = Path(__file__).parents[2]
 SPLITS = ("validation", "test")
 RESAMPLES = 400
-OPTIONAL = {"95 % over examples"}  # columns that a report may lack
 
 
 # Metrics; None where constant answers or targets leave them undefined, which is reported as 0.
@@ -928,7 +927,7 @@ def table_faults(path, known):
     if len(rows) != len(known[name]):
         return [f"{name}: {len(rows)} rows, not {len(known[name])}"], 0
     for number, (row, wanted) in enumerate(zip(rows, known[name], strict=True)):
-        missing = wanted.keys() - {*header} - OPTIONAL - ({"text"} if "uid" in header else set())
+        missing = wanted.keys() - {*header} - ({"text"} if "uid" in header else set())
         if missing or not len(row) == len(header) == len({*header}):
             found.append(f"{name}, row {number}: {len(row)} cells; no column {sorted(missing)}")
         for column, text in zip(header, row, strict=False):
