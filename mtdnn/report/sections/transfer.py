@@ -15,17 +15,17 @@ HEADER = (
     "fraction",
     "trained",
     "system",
-    "split",
     "metric",
     "mean ± sd",
     "n",
-    "updates",
-    "of other tasks",
-    "alone",
-    "its updates",
     "against alone",
     "95 %",
     "pairs",
+    "alone",
+    "updates",
+    "its updates",
+    "of other tasks",
+    "split",
 )
 OTHER = "another method"
 UNKNOWN = "not known"
@@ -82,13 +82,13 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         group, values, found = self.group, self.group.values(self.split).values(), self.found
-        updates = (self.updates.shown(), f"{self.updates.others:.0f}") if self.updates else ("-", "-")
-        start = (group.task, group.shown_fraction(), way(group), group.name, self.split, group.metric)
-        own = (*start, shown_mean(tuple(values)), str(len(values)), *updates)
+        updates, others = (self.updates.shown(), f"{self.updates.others:.0f}") if self.updates else ("-", "-")
+        start = (group.task, group.shown_fraction(), way(group), group.name, group.metric)
+        own = (*start, shown_mean(tuple(values)), str(len(values)))
         if found is None or self.alone is None:
-            return (*own, "", "", "", "", "")
+            return (*own, "", "", "", "", updates, "", others, self.split)
         against = (shown(found.seeds.mean), interval(found.seeds), str(found.seeds.num))
-        return (*own, named(self.alone, group), self.length(), *against)
+        return (*own, *against, named(self.alone, group), updates, self.length(), others, self.split)
 
     def length(self) -> str:
         """The updates of the one alone, and how they compare."""
