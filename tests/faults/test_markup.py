@@ -92,7 +92,7 @@ def test_no_cell_of_a_csv_is_a_formula(report, tried):
 
 @pytest.mark.fault("S5")
 def test_no_command_of_latex_comes_from_data(report, tried):
-    own = r"\\(begin|end|hline|textbackslash|textasciitilde|textasciicircum|pm|rightarrow|\\|[&%$#_{}])"
+    own = r"\\(begin|end|hline|textbackslash|textasciitilde|textasciicircum|pm|times|Vert|rightarrow|\\|[&%$#_{}])"
     texts = [path.read_text() for path in (report[0] / "tables").glob("*.tex")]
     for text in texts:
         rest = re.sub(own, "", text)
