@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mtdnn.config import EncoderConfig, load_experiment
-from mtdnn.errors import ConfigError, MtdnnError
+from mtdnn.encoder import PACKAGE_PREFIX
+from mtdnn.errors import ConfigError, MtdnnError, unknown
 from mtdnn.experiment import Experiment
 from mtdnn.model import MultiTaskConfig
 from mtdnn.new_task import write_definition
@@ -38,6 +39,19 @@ def check_same_file(definition: Path, data: Path) -> None:
     files = read_task(definition).data.files
     if files is None or (definition.parent / files.path).resolve() != data.resolve():
         raise ConfigError(f"{definition} is there already and is not of {data}; give another --task")
+
+
+def check_there(checkpoint: Path) -> None:
+    """That a path which no hub could have names something.
+
+    :raises ConfigError: with the first part of it that is not there.
+    """
+    is_path = checkpoint.is_absolute() or len(checkpoint.parts) > 2
+    if not is_path or str(checkpoint).startswith(PACKAGE_PREFIX) or checkpoint.exists():
+        return
+    missing = next(each for each in (*reversed(checkpoint.parents), checkpoint) if not each.exists())
+    there = sorted(each.name for each in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    raise ConfigError(f"--from {checkpoint}: there is no {missing}; {unknown('name', missing.name, there)}")
 
 
 def plain_start(checkpoint: str) -> tuple[str | None, str]:

@@ -1,11 +1,13 @@
 """Adapting to one's own task: what a checkpoint began with, and what is printed of the cells that there are."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from mtdnn.adaptation import began_with, plain_start
+from mtdnn.adaptation import began_with, check_there, plain_start
 from mtdnn.cli.show import print_adaptation
+from mtdnn.errors import ConfigError
 from mtdnn.model import MultiTaskConfig
 
 
@@ -71,3 +73,11 @@ def test_the_sentence_that_the_cells_allow_ends_the_curves(capsys):
     ):
         print_adaptation(given, task="t", target=target)
         assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_misspelt_folder_is_named_at_the_part_that_is_not_there(checkpoint):
+    check_there(checkpoint)
+    with pytest.raises(ConfigError, match=rf"there is no {checkpoint.parents[1] / '11'}; unknown name '11'.*Known: 1"):
+        check_there(checkpoint.parents[1] / "11" / "model")
+    for elsewhere in ("org/model", "package:weights/some/model"):
+        check_there(Path(elsewhere))

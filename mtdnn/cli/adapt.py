@@ -40,7 +40,7 @@ def adapt(
     jobs: Annotated[int, typer.Option(help="Cells side by side on this machine.")] = 1,
 ) -> None:
     """How good a task of yours gets with how many labels, from a checkpoint; and how many labels that saves."""
-    from mtdnn.adaptation import adaptations, define
+    from mtdnn.adaptation import adaptations, check_there, define
     from mtdnn.cli.show import print_adaptation
     from mtdnn.cli.terminal import open_log, tell
     from mtdnn.errors import RunError, listed
@@ -48,6 +48,7 @@ def adapt(
     from mtdnn.tasks import load_tasks
 
     target = target_of(score)
+    check_there(checkpoint)
     folder, name, choices = define(task, data, task_folder(task_defs))
     for choice in choices:
         tell(f"- {choice}")
